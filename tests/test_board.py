@@ -1,0 +1,138 @@
+"""boards/*.toml and what load() refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from tinycompiler import board
+from tinycompiler.errors import BoardError
+from tinycompiler.resources import folder
+
+KIB = 1024
+PARTS = {  # flash bytes, RAM bytes where the program lives, core
+    "bluepill": (64 * KIB, 20 * KIB, "cortex-m3"),
+    "nrf52840dk": (1024 * KIB, 256 * KIB, "cortex-m4f"),
+    "nucleo_h743zi": (2048 * KIB, 512 * KIB, "cortex-m7f"),
+    "nucleo_l4r5zi": (2048 * KIB, 640 * KIB, "cortex-m4f"),
+    "nucleo_l552ze_q": (512 * KIB, 256 * KIB, "cortex-m33f"),
+    "rpi_pico": (2048 * KIB, 264 * KIB, "cortex-m0plus"),
+    "stm32f4_discovery": (1024 * KIB, 128 * KIB, "cortex-m4f"),
+    "stm32f746g_disco": (1024 * KIB, 320 * KIB, "cortex-m7f"),
+}
+
+
+def test_names() -> None:
+    assert board.names() == tuple(sorted(PARTS))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_part(name: str) -> None:
+    loaded = board.load(name)
+    assert loaded.name == name
+    assert (loaded.flash.size, loaded.ram.size, loaded.core.name) == PARTS[name]
+    assert loaded.flash.kind == "flash"
+    assert loaded.ram.kind == "ram"
+    assert loaded.renode is not None
+    assert loaded.reserve_stack == 64
+    assert all(source for source in (loaded.source, loaded.console.source, *(r.source for r in loaded.regions)))
+
+
+def test_cores_say_what_the_kernels_need() -> None:
+    assert {name: core.isa for name, core in board.CORES.items()} == {
+        "cortex-m0plus": "scalar",
+        "cortex-m3": "scalar",
+        "cortex-m4f": "dsp",
+        "cortex-m7f": "dsp",
+        "cortex-m33f": "dsp",
+    }
+    for core in board.CORES.values():
+        assert core.exception_frame == (108 if "-mfloat-abi=hard" in core.flags else 36)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_baud_rate_is_close_enough(name: str) -> None:
+    """A UART bears about 2 % between both ends; the divisors as the drivers compute them."""
+    console = board.load(name).console
+    if console.driver == "nrf52":
+        actual = 16_000_000 * console.settings["baud_value"] / 2**32  # product specification: 115108 for Baud115200
+    elif console.driver == "rp2040":
+        actual = console.clock_hz * 4 / ((4 * console.clock_hz + console.baud // 2) // console.baud)
+    else:
+        scaled = console.clock_hz * console.settings.get("divisor_scale", 1)
+        divisor = (scaled + console.baud // 2) // console.baud
+        assert 16 <= divisor < 2**20
+        actual = scaled / divisor
+    assert abs(actual / console.baud - 1) < 0.01
+
+
+def test_path_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(bluepill())
+    assert board.load(str(path)).name == "mine"
+    assert board.load(str(path)).regions == board.load("bluepill").regions
+
+
+def bluepill() -> str:
+    return (folder("boards") / "bluepill.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "words"),
+    [
+        ('core = "cortex-m3"', 'core = "cortex-m9"', ["core", "'cortex-m9'", "cortex-m0plus"]),
+        ('core = "cortex-m3"', "core = 3", ["core is 3", "text"]),
+        ("clock_hz = 72_000_000", "", ["clock_hz", "missing"]),
+        ("clock_hz = 72_000_000", "clock_hz = 0", ["clock_hz is 0"]),
+        ("clock_hz = 72_000_000", "clock_hz = true", ["clock_hz is True", "whole number"]),
+        ("clock_hz = 72_000_000", "clock_hz = 72e6", ["clock_hz is 72000000.0"]),
+        ("clock_hz = 72_000_000", "clock_hz = 72_000_000\nclock_khz = 1", ["unknown key 'clock_khz'", "spelling"]),
+        ('driver = "stm32f1"', 'driver = "stm32f0"', ["driver 'stm32f0'", "stm32f1", "rp2040"]),
+        ("tx_pin = 9", "TX-pin = 9", ["'TX-pin'", "macro"]),
+        ("tx_pin = 9", "tx_pin = -1", ["tx_pin is -1"]),
+        ("address = 0x2000_0000", "address = 0x0800_0000", ["flash and sram overlap"]),
+        ("address = 0x2000_0000", "address = 0xFFFF_F000", ["sram", "2^32"]),
+        ('kind = "ram"', 'kind = "rom"', ["[[region]] 1", "'rom'", "flash, ram"]),
+        ('kind = "ram"', 'kind = "flash"', ["2 flash regions", "exactly one"]),
+        ("[reserve]\nflash", "[reserve]\nflush", ["[reserve]", "'flash' is missing"]),
+        ("[reserve]", "[reserve", ["TOML"]),
+        ("[reserve]", 'boot = 3\n"x"=1\n[reserve]', ["unknown key"]),
+        ("[console]", "[consoles]", ["[console]", "'driver' is missing"]),
+        ('title = "', 'boot = "boot3"\ntitle = "', ["boot3.S"]),
+        ('uart_options = ["frequency: 8000000"]', "uart_options = [1]", ["uart_options"]),
+        ('title = "Blue Pill (STM32F103C8)"', 'title = ""', ["title", "empty"]),
+    ],
+)
+def test_broken_file(tmp_path: Path, found: str, instead: str, words: list[str]) -> None:
+    path = tmp_path / "broken.toml"
+    assert found in bluepill()
+    path.write_text(bluepill().replace(found, instead))
+    with pytest.raises(BoardError) as problem:
+        board.load(str(path))
+    for word in [str(path), *words]:
+        assert word in str(problem.value)
+
+
+def test_region_must_be_tables(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    text = bluepill()
+    start, end = text.index("[[region]]"), text.index("[console]")
+    path.write_text("region = [1]\n" + text[:start] + text[end:])
+    with pytest.raises(BoardError, match="wanted a table"):
+        board.load(str(path))
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(BoardError, match="unknown board 'blue'; known are bluepill, nrf52840dk"):
+        board.load("blue")
+
+
+def test_missing_file() -> None:
+    with pytest.raises(BoardError, match=r"nowhere/x\.toml does not exist"):
+        board.load("nowhere/x.toml")
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BoardError, match="cannot read it as TOML"):
+        board.load(str(path))

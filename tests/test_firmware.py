@@ -1,0 +1,201 @@
+"""The firmware, run: in an emulator that knows only memory and the console's data register, and in QEMU where it faults.
+
+The small emulator here is not the product's: it shares no code with tinycompiler/emulators, so each can be wrong alone.
+Every peripheral register reads as 0 and swallows what is written, which is the least that an emulator can do.
+"""
+
+import binascii
+import random
+import re
+import shutil
+import subprocess
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_program import toy
+
+from tinycompiler import board
+from tinycompiler.board import Board
+from tinycompiler.build import Elf, build
+
+unicorn = pytest.importorskip("unicorn")
+arm = pytest.importorskip("unicorn.arm_const")
+
+pytestmark = [
+    pytest.mark.emulator,
+    pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc"),
+]
+
+VECTORS = [bytes([1, 2, 3, 255]), bytes(4), bytes([254, 127, 128, 9])]
+TRANSMIT = {"stm32f1": 0x04, "stm32f4": 0x04, "stm32f7": 0x28, "nrf52": 0x008, "rp2040": 0x00}  # register that sends
+MEM = """
+#include <string.h>
+void *tc_toy_move(void *to, const void *from, size_t count);
+void *tc_toy_move(void *to, const void *from, size_t count) { return memmove(to, from, count); }
+void *tc_toy_set(void *to, int value, size_t count);
+void *tc_toy_set(void *to, int value, size_t count) { return memset(to, value, count); }
+"""
+USE_MEM = "tc_toy_move(tc_toy_arena + 40, tc_toy_arena + 39, tc_toy_arena[0]); tc_toy_set(tc_toy_arena + 32, 0, tc_toy_arena[0] & 1);"
+
+
+@cache
+def built(name: str, layers: bool = False) -> Elf:
+    return build(toy(extra=MEM, node=USE_MEM), board.load(name), vectors=VECTORS, layers=layers)
+
+
+def machine(elf: Elf, part: Board) -> Any:
+    """A core with the board's regions, loaded."""
+    core = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+    core.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_{part.core.unicorn_model}"))
+    for region in part.regions:
+        core.mem_map(region.address, region.size)
+    for segment in elf.segments:
+        core.mem_write(segment.address, segment.data)
+    return core
+
+
+def console_text(elf: Elf, part: Board, limit: int = 20_000_000) -> str:
+    """Everything that the firmware sends until `tc:done`, with dumb peripherals."""
+    core, sent = machine(elf, part), bytearray()
+    registers: dict[int, int] = {}
+
+    def write(_core: Any, offset: int, _size: int, value: int, base: int) -> None:
+        registers[base + offset] = value
+        if base + offset == part.console.address + TRANSMIT[part.console.driver]:
+            if part.console.driver == "nrf52":
+                pointer, count = (registers[part.console.address + at] for at in (0x544, 0x548))
+                assert part.ram.address <= pointer < part.ram.end, "EasyDMA reads RAM only"
+                value = core.mem_read(pointer, count)[0]
+            sent.append(value & 0xFF)
+            if sent.endswith(b"\n") and b"tc:done" in sent:
+                core.emu_stop()
+
+    for base, size in ((0x4000_0000, 0x2000_0000), (0xE000_0000, 0x10_0000)):
+        core.mmio_map(base, size, lambda *_: 0, None, write, base)
+    table = core.mem_read(elf.vector_table, 8)
+    core.reg_write(arm.UC_ARM_REG_MSP, int.from_bytes(table[:4], "little"))
+    core.emu_start(int.from_bytes(table[4:], "little"), 0xFFFF_FFFE, count=limit)
+    return sent.decode("ascii")
+
+
+def unwrapped(text: str) -> list[str]:
+    """The lines without their checksums, which are judged by the standard library's CRC."""
+    lines = []
+    for line in text.splitlines():
+        content, _, checksum = line.rpartition(" *")
+        assert f"{binascii.crc_hqx(content.encode(), 0xFFFF):04x}" == checksum
+        lines.append(content)
+    return lines
+
+
+@pytest.mark.parametrize("layers", [False, True])
+@pytest.mark.parametrize("name", board.names())
+def test_says_what_the_model_computes(name: str, layers: bool) -> None:
+    elf = built(name, layers)
+    lines = unwrapped(console_text(elf, board.load(name)))
+    expected = ["tc:hello toy 3"]
+    for index, vector in enumerate(VECTORS):
+        output = bytes((byte + 1) & 0xFF for byte in vector).hex()
+        expected += [f"tc:node {index} 0 0 {output}"] * layers + [f"tc:output {index} 0 {output}"]
+    assert lines[:-2] == expected
+    assert lines[-1] == "tc:done 3"
+    high_water = int(lines[-2].removeprefix("tc:stack "))
+    assert elf.stack.bytes // 2 <= high_water <= elf.stack.bytes
+
+
+@pytest.mark.parametrize("name", ["rpi_pico", "bluepill", "stm32f746g_disco"])
+def test_mem_functions(name: str) -> None:
+    """Against Python, at every alignment and near every length at which the code changes its step. Called one by one."""
+    elf, part = built(name), board.load(name)
+    core = machine(elf, part)
+    room = part.ram.address + 0x1000
+    seed = random.Random(7)
+    stop = part.flash.address + 0x400
+    for _ in range(600):
+        before = seed.randbytes(160)
+        to, origin, count = seed.randrange(8, 60), seed.randrange(8, 60), seed.choice([*range(24), 31, 32, 33, 64, 67])
+        for function in ("memcpy", "tc_toy_move", "tc_toy_set"):
+            from_ = origin + 80 if function == "memcpy" and abs(to - origin) < count else origin
+            if from_ + count > 160:
+                continue
+            after = bytearray(before)
+            after[to : to + count] = (
+                bytes([0xA7]) * count if function == "tc_toy_set" else before[from_ : from_ + count]
+            )
+            core.mem_write(room, before)
+            core.reg_write(arm.UC_ARM_REG_R0, room + to)
+            core.reg_write(arm.UC_ARM_REG_R1, 0x1A7 if function == "tc_toy_set" else room + from_)
+            core.reg_write(arm.UC_ARM_REG_R2, count)
+            core.reg_write(arm.UC_ARM_REG_MSP, part.ram.address + 0x800)
+            core.reg_write(arm.UC_ARM_REG_LR, stop | 1)
+            core.emu_start(elf.symbol(function).address | 1, stop, count=10_000)
+            assert core.reg_read(arm.UC_ARM_REG_PC) == stop
+            assert core.mem_read(room, 160) == after, (function, to, from_, count)
+            assert core.reg_read(arm.UC_ARM_REG_R0) == room + to
+
+
+QEMU = {  # machines with the same core, UART, flash and start of RAM as the board
+    "stm32f4_discovery": ("netduinoplus2", ("-serial", "null")),
+    "bluepill": ("stm32vldiscovery", ()),
+}
+
+
+def qemu_text(elf: Elf, name: str, folder: Path, until: str) -> str:
+    """What QEMU's UART says up to a line with `until`, at most ten seconds."""
+    kind, serials = QEMU[name]
+    (folder / "x.elf").write_bytes(elf.image)
+    log = folder / "uart.txt"
+    command = ["qemu-system-arm", "-M", kind, "-display", "none", "-monitor", "none", "-kernel", str(folder / "x.elf")]
+    with subprocess.Popen([*command, *serials, "-serial", f"file:{log}"], stdin=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                time.sleep(0.05)
+                if log.exists() and re.search(rf"{until}.*\n", log.read_text()):
+                    break
+        finally:
+            process.kill()
+    return log.read_text()
+
+
+needs_qemu = pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="needs qemu-system-arm")
+
+
+@needs_qemu
+@pytest.mark.parametrize("name", QEMU)
+def test_qemu_agrees(name: str, tmp_path: Path) -> None:
+    """QEMU models the UART's flags and the core's system registers, which the small emulator does not."""
+    assert qemu_text(built(name), name, tmp_path, "tc:done") == console_text(built(name), board.load(name))
+
+
+@needs_qemu
+@pytest.mark.parametrize("name", QEMU)
+@pytest.mark.parametrize(
+    ("node", "kind", "address"),
+    [
+        ("*(volatile uint32_t *)0x1ffe0000u = 1;", "bus", "1ffe0000"),
+        ('__asm volatile("udf #0");', "usage", "00000000"),
+        ('__asm volatile("cpsid f\\n udf #0");', "hard", "00000000"),
+    ],
+)
+def test_fault_is_reported(name: str, node: str, kind: str, address: str, tmp_path: Path) -> None:
+    elf = build(toy(node=node), board.load(name), vectors=VECTORS)
+    last = unwrapped(qemu_text(elf, name, tmp_path, "tc:fault"))[-1]
+    match = re.fullmatch(r"tc:fault (\w+) pc=([0-9a-f]{8}) lr=([0-9a-f]{8}) address=([0-9a-f]{8})", last)
+    assert match is not None
+    assert (match[1], match[4]) == (kind, address)
+    guilty = elf.symbol("tc_toy_node_0")
+    assert guilty.address <= int(match[2], 16) < guilty.address + guilty.size
+
+
+@needs_qemu
+@pytest.mark.parametrize("name", QEMU)
+def test_stack_overflow_faults_and_is_reported(name: str, tmp_path: Path) -> None:
+    """Below the stack there is no memory. The frame is lost with the stack, so pc and lr are 0."""
+    node = '__asm volatile("1: push {r0-r7}\\n b 1b");'
+    elf = build(toy(node=node), board.load(name), vectors=VECTORS)
+    last = unwrapped(qemu_text(elf, name, tmp_path, "tc:fault"))[-1]
+    assert re.fullmatch(r"tc:fault (bus|hard) pc=00000000 lr=00000000 address=[01][0-9a-f]{7}", last)

@@ -1,0 +1,288 @@
+"""Calls and Layout become a Program: C11 sources, their header, and the files that a build needs.
+
+The only importer of jinja2. Instances of kernels are shared: calls with the same template, instruction set and context use one C function.
+Constants with the same bytes are stored once. Nothing here depends on the time, on paths or on the order of a dictionary that the graph
+did not give.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from tinycompiler import __version__
+from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation
+from tinycompiler.lifetimes import Layout
+from tinycompiler.resources import folder
+from tinycompiler.tensor import DType, Tensor
+
+ABI_VERSION = 1
+"""Of the emitted API and of the manifest."""
+
+ARENA_ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model file a program was made from."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Files by name, relative to the output folder; `digest` covers all of them but measured figures (the stack bound)."""
+
+    name: str
+    files: Mapping[str, str]
+    digest: str
+
+    def __str__(self) -> str:
+        lines = [f"program {self.name} {self.digest}"]
+        return "\n".join([*lines, *(f"  {name}: {len(text)} characters" for name, text in self.files.items()), ""])
+
+
+def emit(calls: Calls, layout: Layout, source: Source, *, stack_bytes: int | None = None) -> Program:
+    """The program; with `stack_bytes`, the stack that a build was found to need, the header says so too."""
+    emitter = _Emitter(calls, layout, source)
+    planned = emitter.files(None)
+    digest = hashlib.sha256(json.dumps(planned, sort_keys=True).encode()).hexdigest()
+    return Program(emitter.name, planned if stack_bytes is None else emitter.files(stack_bytes), digest)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # the output is C
+    )
+
+
+def c_words(data: np.ndarray[Any, Any], per_line: int = 12) -> str:
+    """The elements as C initialisers, lines of a readable length."""
+    flat = data.ravel()
+    if flat.dtype == np.uint32:
+        items = [f"0x{v:08x}" for v in flat.tolist()]
+    else:
+        items = [str(v) for v in flat.tolist()]
+    lines = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
+    return ",\n    ".join(lines)
+
+
+def c_value(value: int | float | Sequence[int] | Constant, symbols: Mapping[tuple[str, bytes], str]) -> str:
+    """A member of a constant struct."""
+    if isinstance(value, Constant):
+        return symbols[value.key]
+    if isinstance(value, float):
+        return f"{float(value).hex()}f"
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    return "{" + ", ".join(str(int(v)) for v in value) + "}"
+
+
+def tidy(text: str) -> str:
+    """At most one empty line in a row, no blanks at line ends."""
+    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n") + "\n"
+
+
+class _Emitter:
+    def __init__(self, calls: Calls, layout: Layout, source: Source) -> None:
+        self.calls, self.layout, self.source = calls, layout, source
+        self.graph = calls.graph
+        self.name = self.graph.name
+        self.environment = _environment()
+
+    def files(self, stack_bytes: int | None) -> dict[str, str]:
+        name = self.name
+        rendered = {
+            f"{name}.h": self._render("model.h.j2", stack_bytes=stack_bytes),
+            f"{name}.c": self._render("model.c.j2"),
+            f"{name}_weights.c": self._render("weights.c.j2"),
+            "model.h": self._render("model_names.h.j2"),
+            "CMakeLists.txt": self._render("CMakeLists.txt.j2"),
+        }
+        return {**rendered, "manifest.json": self._manifest(rendered)}
+
+    def _render(self, template: str, **more: object) -> str:
+        text = self.environment.get_template(template).render(
+            name=self.name,
+            upper=self.name.upper(),
+            prefix=f"tc_{self.name}",
+            version=__version__,
+            abi_version=ABI_VERSION,
+            source=self.source,
+            numerics=self.graph.numerics.value,
+            core=self.calls.core,
+            arena_bytes=self.layout.plan.arena,
+            arena_alignment=ARENA_ALIGNMENT,
+            inputs=[self._edge(name) for name in self.graph.inputs],
+            outputs=[self._edge(name) for name in self.graph.outputs],
+            program=self,
+            **more,
+        )
+        return tidy(text)
+
+    def _edge(self, name: str) -> dict[str, object]:
+        t = self.graph.tensors[name]
+        return {
+            "name": name.replace("*/", "* /"),
+            "offset": self.layout.offset(name),
+            "bytes": t.bytes,
+            "elements": t.elements,
+            "rank": len(t.shape),
+            "shape": t.shape,
+            "type": t.dtype.c_type,
+            "scale": None if t.quantization is None or t.dtype is DType.FLOAT32 else f"{np.float32(t.scale)!s}f",
+            "zero_point": t.zero_point,
+        }
+
+    def _manifest(self, rendered: Mapping[str, str]) -> str:
+        def describe(name: str) -> dict[str, object]:
+            t = self.graph.tensors[name]
+            quantized = t.quantization is not None and t.dtype is not DType.FLOAT32
+            return {
+                "name": name,
+                "shape": list(t.shape),
+                "dtype": t.dtype.value,
+                "bytes": t.bytes,
+                "scale": t.scale if quantized else None,
+                "zero_point": t.zero_point if quantized else None,
+                "arena_offset": self.layout.offset(name),
+            }
+
+        manifest = {
+            "schema": ABI_VERSION,
+            "generator": f"tinycompiler {__version__}",
+            "model": {"name": self.name, "file": self.source.name, "sha256": self.source.sha256},
+            "numerics": self.graph.numerics.value,
+            "core": self.calls.core.name,
+            "arena_bytes": self.layout.plan.arena,
+            "inputs": [describe(n) for n in self.graph.inputs],
+            "outputs": [describe(n) for n in self.graph.outputs],
+            "files": {f: hashlib.sha256(text.encode()).hexdigest() for f, text in rendered.items() if not f.endswith(f"{self.name}.h")},
+        }
+        return json.dumps(manifest, indent=2) + "\n"
+
+    # What the templates ask for.
+
+    @cached_property
+    def symbols(self) -> dict[tuple[str, bytes], str]:
+        """The C name of every distinct constant."""
+        names: dict[tuple[str, bytes], str] = {}
+        for constant in self._constants:
+            if constant.key not in names:
+                kind = "t" if constant.table else "w"
+                names[constant.key] = f"tc_{self.name}_{kind}_{len(names)}"
+        return names
+
+    @property
+    def _constants(self) -> list[Constant]:
+        return [constant for call in self.calls.calls for constant in call.constants]
+
+    @property
+    def arrays(self) -> list[dict[str, object]]:
+        """Distinct constants, with name, C type, count and values."""
+        distinct = {constant.key: constant for constant in self._constants}
+        return [
+            {
+                "name": self.symbols[key],
+                "type": f"{constant.data.dtype}_t",
+                "count": constant.data.size,
+                "values": c_words(constant.data, 8 if constant.data.dtype == np.uint32 else 24),
+            }
+            for key, constant in distinct.items()
+        ]
+
+    @cached_property
+    def instances(self) -> dict[tuple[str, str, Context], str]:
+        """The C function of every distinct template, instruction set and context."""
+        names: dict[tuple[str, str, Context], str] = {}
+        for call in self.calls.calls:
+            key = (call.template, call.isa, call.context)
+            if key not in names:
+                count = sum(template == call.template for template, *_ in names)
+                names[key] = f"tc_{call.template}_{count}"
+        return names
+
+    @property
+    def inner(self) -> list[str]:
+        """The text of every header of inner loops that some call needs, once, in the order of need."""
+        wanted = dict.fromkeys((call.isa, header) for call in self.calls.calls for header in call.inner)
+        return [self._inner_text(isa, header) for isa, header in wanted]
+
+    def _inner_text(self, isa: str, header: str) -> str:
+        file, _, variant = header.partition(":")
+        return self.environment.get_template(f"inner/{isa}/{file}.h.j2").render(variant=variant)
+
+    @property
+    def common(self) -> str:
+        return self.environment.get_template("inner/common.h.j2").render()
+
+    @property
+    def types(self) -> list[str]:
+        """The struct of every template in use."""
+        templates = dict.fromkeys(template for template, *_ in self.instances)
+        return [self._block(template, "types", {}) for template in templates]
+
+    @property
+    def functions(self) -> list[str]:
+        """Every instance's C."""
+        texts = []
+        for (template, isa, context), name in self.instances.items():
+            variables = {f.name: getattr(context, f.name) for f in fields(context)}
+            texts.append(self._block(template, "function", {"name": name, "isa": isa, **variables}))
+        return texts
+
+    def _block(self, template: str, block: str, variables: Mapping[str, object]) -> str:
+        loaded = self.environment.get_template(f"kernels/{template}.c.j2")
+        return "".join(loaded.blocks[block](loaded.new_context(dict(variables))))
+
+    @property
+    def nodes(self) -> list[dict[str, object]]:
+        """One entry per call: a comment, its invocations as C, and its outputs for the hook."""
+        return [self._node(step, call) for step, call in enumerate(self.calls.calls)]
+
+    def _node(self, step: int, call: Call) -> dict[str, object]:
+        graph = self.graph
+        shapes = [str(t.shape) for t in (*graph.inputs_of(call.node)[:1], *graph.outputs_of(call.node))]
+        summary = f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}"
+        instance = self.instances[call.template, call.isa, call.context]
+        return {
+            "summary": summary.replace("*/", "* /"),
+            "invocations": [self._invocation(step, call, instance, i) for i in call.invocations],
+            "outputs": [
+                {"offset": self.layout.offset(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs
+            ],
+        }
+
+    def _invocation(self, step: int, call: Call, instance: str, invocation: Invocation) -> dict[str, object]:
+        members = [f".{key} = {c_value(value, self.symbols)}" for key, value in invocation.fields.items()]
+        operands = [self._operand(name, call) for name in invocation.operands]
+        if call.scratch:
+            operands.append(f"TC_ARENA({self.layout.scratch_offset(step)})")
+        return {
+            "type": f"tc_{call.template}",
+            "members": ", ".join(members),
+            "call": f"{instance}({', '.join(['&p', *operands])})",
+        }
+
+    def _operand(self, name: str, call: Call) -> str:
+        tensor: Tensor = self.graph.tensors[name]
+        if tensor.is_constant:
+            return "NULL"  # the struct points to it
+        constant = "" if name in call.node.outputs else "const "
+        kind = "tc_f32" if tensor.dtype is DType.FLOAT32 else tensor.dtype.c_type
+        if call.template == "table":
+            kind = "int8_t"  # looks at bytes of any signedness
+        return f"({constant}{kind} *)TC_ARENA({self.layout.offset(name)})"

@@ -1,0 +1,130 @@
+"""The embedded default: the board in this process, see unicorn_machine.py.
+
+A run has four stretches: from reset to `tc_<name>_init`, where the arena is painted; to vector 0's `tc_<name>_invoke`;
+that inference, counted; the rest, at full speed.
+
+Chosen: the arena is painted and looked at afterwards, instead of a hook on writes, because any memory hook takes all
+memory accesses off the fast path. The paint is pseudo-random: that the last byte written equals it, and the figure is
+one too small, has a chance of 1 in 256. RAM starts as noise, as in a real part, and the arena is noise when the model
+comes to it: firmware that counts on zeros fails here too.
+"""
+
+import random
+import re
+import time
+
+from tinycompiler.board import Board
+from tinycompiler.build import Elf, Symbol
+from tinycompiler.emulators import Progress, Run
+from tinycompiler.emulators.counting import Code, Counts, tally
+from tinycompiler.emulators.cycles import COST_TABLES, source
+from tinycompiler.emulators.protocol import Transcript, parse
+from tinycompiler.emulators.unicorn_machine import NOWHERE, Machine
+from tinycompiler.errors import EmulatorError
+
+PAINT = (0x5AFEC0DE).to_bytes(4, "little")  # of the stack, by firmware/startup.c
+
+
+def run(
+    elf: Elf,
+    board: Board,
+    *,
+    count: bool,
+    wall_seconds: float,
+    max_instructions: int,
+    progress: Progress | None,
+) -> Run:
+    """See `tinycompiler.emulators.run`. The layers build prints during the inference, so it is never counts."""
+    machine = Machine(elf, board, deadline=time.monotonic() + wall_seconds, progress=progress)
+    model = _Model(elf)
+    arena = _Arena(machine, model.arena)
+    counts: Counts | None = None
+    machine.go(model.init.address)
+    arena.paint()
+    if machine.go(model.invoke.address):
+        back = machine.link
+        if count and not model.prints_layers:
+            counts = tally(machine.go_counting(model.invoke, back, limit=max_instructions), _code(machine, model))
+        machine.go(back)
+    touched = arena.touched()
+    machine.go(NOWHERE)
+    return _result(machine, parse(machine.lines), counts or _NOT_COUNTED, touched)
+
+
+_NOT_COUNTED = Counts(0, (), {}, None, ())
+
+
+def _code(machine: Machine, model: "_Model") -> Code:
+    table = COST_TABLES.get(machine.board.core.cost_table)
+    name = machine.board.core.name
+    return Code(machine.read, machine.functions, model.invoke, model.nodes, name, machine.lacks, table)
+
+
+def _result(machine: Machine, transcript: Transcript, counts: Counts, touched: int) -> Run:
+    table = COST_TABLES.get(machine.board.core.cost_table)
+    return Run(
+        emulator="unicorn",
+        inferences=transcript.vectors,
+        lines=tuple(machine.lines),
+        outputs=transcript.outputs,
+        nodes=transcript.nodes,
+        instructions=counts.instructions or None,
+        node_instructions=counts.node_instructions,
+        node_cycles=counts.node_cycles,
+        function_instructions=counts.function_instructions,
+        cycles=counts.cycles,
+        cycles_source=source(table) if table is not None and counts.cycles is not None else None,
+        stack_high_water=_stack(machine, transcript.stack),
+        arena_touched=touched,
+    )
+
+
+def _stack(machine: Machine, said: int | None) -> int | None:
+    """The stack's high water. The firmware's own figure is checked against the paint left in RAM."""
+    section = next((each for each in machine.elf.sections if each.name == ".stack"), None)
+    if said is None or section is None:
+        return said
+    content = machine.read(section.address, section.size)
+    untouched = next((at for at in range(0, len(content), 4) if content[at : at + 4] != PAINT), len(content))
+    seen = section.size - untouched
+    if seen < said:
+        raise EmulatorError(f"the firmware says tc:stack {said}, but only {seen} bytes of the stack were written")
+    return seen
+
+
+class _Model:
+    """Where the model's parts are in the ELF."""
+
+    def __init__(self, elf: Elf) -> None:
+        named = {symbol.name: symbol for symbol in elf.symbols}
+        prefixes = [match[1] for match in (re.fullmatch(r"(tc_\w+_)invoke", name) for name in named) if match]
+        if len(prefixes) != 1:
+            raise EmulatorError(f"the ELF holds {len(prefixes)} functions tc_<name>_invoke; wanted one model")
+        self.invoke = named[f"{prefixes[0]}invoke"]
+        self.init = named[f"{prefixes[0]}init"]
+        self.arena = named[f"{prefixes[0]}arena"]
+        node = re.compile(re.escape(prefixes[0]) + r"node_(\d+)")
+        matches = ((symbol, node.match(name)) for name, symbol in named.items() if symbol.kind == "func")
+        self.nodes = {symbol.address: int(match[1]) for symbol, match in matches if match}
+        self.prints_layers = "tc_node_hook" in named
+
+
+class _Arena:
+    """The model's working memory: how far is it really used?"""
+
+    def __init__(self, machine: Machine, arena: Symbol) -> None:
+        self._machine = machine
+        self._symbol = arena
+        self._paint = random.Random(1).randbytes(arena.size)
+
+    def paint(self) -> None:
+        """To be done before the input is written; start-up code has cleared it by then."""
+        self._machine.engine.mem_write(self._symbol.address, self._paint)
+
+    def touched(self) -> int:
+        """Bytes from the start to behind the last one that changed."""
+        content = self._machine.read(self._symbol.address, self._symbol.size)
+        last = len(content)
+        while last and content[last - 1] == self._paint[last - 1]:
+            last -= 1
+        return last

@@ -1,0 +1,95 @@
+"""Kernels, best first, and `lower`: every node gets the first kernel that does not refuse it."""
+
+from dataclasses import dataclass
+
+from tinycompiler.board import Core
+from tinycompiler.errors import ModelError
+from tinycompiler.graph import Graph, Node
+from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
+from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
+from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
+from tinycompiler.kernels.elementwise import ElementwiseDsp, ElementwiseScalar
+from tinycompiler.kernels.movement import ConcatenationCopy, PadScalar
+from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
+from tinycompiler.kernels.quantization import DequantizeFloat, QuantizeFloat
+from tinycompiler.kernels.reduction import MeanScalar
+from tinycompiler.kernels.softmax import SoftmaxScalar
+from tinycompiler.kernels.table import Table
+from tinycompiler.ops import Reshape
+
+KERNELS: tuple[Kernel, ...] = (
+    ConvDsp(),
+    ConvScalar(),
+    DepthwiseDsp(),
+    DepthwiseScalar(),
+    PoolDsp(),
+    PoolScalar(),
+    ElementwiseDsp(),
+    ElementwiseScalar(),
+    Table(),
+    SoftmaxScalar(),
+    MeanScalar(),
+    PadScalar(),
+    ConcatenationCopy(),
+    QuantizeFloat(),
+    DequantizeFloat(),
+)
+
+ISAS = {"scalar": ("scalar",), "dsp": ("scalar", "dsp")}
+"""Instruction sets whose kernels a core runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """The graph as calls of kernels, in running order; `aliases` maps a reshaped tensor to the one whose memory it is."""
+
+    graph: Graph
+    core: Core
+    calls: tuple[Call, ...]
+    aliases: dict[str, str]
+
+    def memory_of(self, tensor: str) -> str:
+        """The tensor whose memory a tensor lies in: itself, unless it is reshaped from another."""
+        while tensor in self.aliases:
+            tensor = self.aliases[tensor]
+        return tensor
+
+    def __str__(self) -> str:
+        return "\n".join([f"calls {self.graph.name} on {self.core.name}", *(f"  {c}" for c in self.calls), ""])
+
+
+def lower(graph: Graph, core: Core) -> Calls:
+    """Kernels for every node; ModelError names every node that no kernel takes, with all reasons."""
+    aliases = {n.outputs[0]: n.inputs[0] for n in graph.nodes if isinstance(n.op, Reshape)}
+    calls, problems = [], []
+    for node in graph.nodes:
+        if isinstance(node.op, Reshape):
+            continue
+        call, rejected = choose(Site(graph, node), core)
+        if call is None:
+            reasons = "; ".join(f"{name}: {why}" for name, why in rejected) or "no kernel for this operator"
+            problems.append(f"{node.name} ({node.op.name}): {reasons}")
+        else:
+            calls.append(call)
+    if problems:
+        raise ModelError("\n".join(problems))
+    return Calls(graph, core, tuple(calls), aliases)
+
+
+def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], ...]]:
+    """The first kernel that takes the node, and the refusals of those before it."""
+    rejected: list[tuple[str, str]] = []
+    for kernel in KERNELS:
+        if not isinstance(site.op, kernel.ops):
+            continue
+        if kernel.isa not in ISAS[core.isa]:
+            why: str | None = f"{core.name} has no {kernel.isa} instructions"
+        else:
+            why = kernel.why_not(site)
+        if why is None:
+            return kernel.call(site, tuple(rejected)), tuple(rejected)
+        rejected.append((kernel.name, why))
+    return None, tuple(rejected)
+
+
+__all__ = ["ISAS", "KERNELS", "Call", "Calls", "Constant", "Context", "Invocation", "Kernel", "Node", "Site", "lower"]

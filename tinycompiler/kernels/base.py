@@ -1,0 +1,162 @@
+"""Kernel, Call, Constant, Context: how an operator becomes C.
+
+A kernel is one way to run an operator: it says why it cannot run a given node (`why_not`, one sentence that serves selection,
+error and report alike), or lowers the node to a `Call`: a template, the context that specialises it, the constants it reads from
+flash, and the scratch it needs. Calls with equal template and context share one C function; what differs between them goes into a
+constant struct (`fields`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tinycompiler.graph import Graph, Node
+from tinycompiler.ops import Numerics, Op
+from tinycompiler.tensor import Array, Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """Base of a template's variables; equal contexts of one template share one C function."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An array that lies in flash. `table` tells look-up tables from weights in the accounts."""
+
+    data: Array
+    table: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return self.data.nbytes
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """Equal for equal contents: such constants are stored once."""
+        return str(self.data.dtype), self.data.tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Invocation:
+    """One call of a C function: its operands in the order of its parameters, and the members of its constant struct.
+
+    An operand is a tensor's name; a field is a number, a list of numbers, or a `Constant` that the struct points to.
+    """
+
+    operands: tuple[str, ...]
+    fields: Mapping[str, int | float | Sequence[int] | Constant]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A node with its chosen kernel."""
+
+    node: Node
+    kernel: str
+    template: str
+    isa: str
+    inner: tuple[str, ...]
+    """Headers of inner loops, in order, as `name` or `name:variant`."""
+    context: Context
+    invocations: tuple[Invocation, ...]
+    scratch: int = 0
+    """Bytes of working memory, 4-aligned, that live during this call only; passed as the last argument when not 0."""
+    in_place: tuple[str, ...] = ()
+    """Inputs whose memory the output may take over."""
+    macs: int = 0
+    rejected: tuple[tuple[str, str], ...] = ()
+    """Better kernels that refused, and why."""
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        return tuple(v for i in self.invocations for v in i.fields.values() if isinstance(v, Constant))
+
+    def __str__(self) -> str:
+        constants = sum(c.bytes for c in self.constants)
+        why = "".join(f"\n      not {name}: {reason}" for name, reason in self.rejected)
+        return f"{self.node.name}: {self.kernel} {self.context}, {constants} bytes of constants, {self.scratch} of scratch{why}"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node in its graph, as kernels look at it."""
+
+    graph: Graph
+    node: Node
+
+    @property
+    def op(self) -> Op:
+        return self.node.op
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self.graph.inputs_of(self.node)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        return self.graph.outputs_of(self.node)
+
+    @property
+    def numerics(self) -> Numerics:
+        return self.graph.numerics
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Names of the inputs that are not constants."""
+        return tuple(t.name for t in self.inputs if not t.is_constant)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What a kernel makes of a node; `Kernel.call` completes it to a Call."""
+
+    inner: tuple[str, ...]
+    context: Context
+    invocations: tuple[Invocation, ...]
+    scratch: int = 0
+    in_place: tuple[str, ...] = ()
+
+
+class Kernel:
+    """Base of all kernels: one instance each in `KERNELS`, best first."""
+
+    name: ClassVar[str]
+    template: ClassVar[str]
+    isa: ClassVar[str] = "scalar"
+    ops: ClassVar[tuple[type[Op], ...]]
+
+    def why_not(self, site: Site) -> str | None:
+        """None, or the sentence that says why this kernel cannot run the node."""
+        return None
+
+    def lower(self, site: Site) -> Lowered:
+        """The node in this kernel's terms; asked only when `why_not` is None."""
+        raise NotImplementedError
+
+    def call(self, site: Site, rejected: tuple[tuple[str, str], ...]) -> Call:
+        lowered = self.lower(site)
+        return Call(
+            node=site.node,
+            kernel=self.name,
+            template=self.template,
+            isa=self.isa,
+            inner=lowered.inner,
+            context=lowered.context,
+            invocations=lowered.invocations,
+            scratch=lowered.scratch,
+            in_place=lowered.in_place,
+            macs=site.graph.macs(site.node),
+            rejected=rejected,
+        )
+
+
+def words(values: Array) -> Array:
+    """int32 values as the uint32 words that streams are made of."""
+    return np.asarray(values, np.int64).astype(np.uint32)
+
+
+def round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

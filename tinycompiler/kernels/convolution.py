@@ -1,0 +1,256 @@
+"""CONV_2D and FULLY_CONNECTED (a 1x1 convolution whose pixels are the batches).
+
+One loop nest for both instruction sets: gather the taps of a few output pixels into a column, then a tile computes all output channels
+of those pixels from one stream of host-packed weights. Chosen: columns, instead of walking the image inside the innermost loop,
+because borders, strides and dilation then cost once per pixel and not once per channel. A row outside the image is a null pointer and
+is filled while gathering, instead of a row of zero points in memory, because that row would cost RAM or flash and saves nothing.
+
+The stream of the `dsp` tile holds pairs of output channels A, B; each half-word is wA + 256·wB, so one load brings weights for two
+channels: T = Σ x·(wA + 256·wB) by SMLAD, S_A from the low bytes (SXTB16), and S_B = (T - S_A) / 256. It needs |S_B| < 2^23, which is
+proved here from Σ|w|.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tinycompiler.fixed_point import multiply_by_quantized_multiplier, multiply_in_double
+from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.requantize import Requantization, requantization
+from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
+from tinycompiler.ops.base import Ints
+from tinycompiler.tensor import Array
+
+
+@dataclass(frozen=True)
+class ConvContext(Context):
+    """Variables of kernels/conv_2d.c.j2."""
+
+    pixels: int
+    """Output pixels of one tile."""
+    rounding: str
+    """twice | once | real: see kernels/requantize.py."""
+    pointwise: bool
+    """The taps of a pixel are its own channels, one after another: nothing to gather."""
+    kernel_height: int
+    direct: bool
+    """Runs of taps are multiples of four: they are widened straight into the column (dsp)."""
+    clamped: bool
+    """The output is clamped tighter than int8."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Of a convolution as the loop nest sees it."""
+
+    batches: int
+    in_h: int
+    in_w: int
+    in_c: int
+    out_h: int
+    out_w: int
+    out_c: int
+    window: Window
+    pointwise: bool
+
+    @property
+    def taps(self) -> int:
+        kh, kw = self.window.kernel
+        return kh * kw * self.in_c
+
+    @property
+    def run(self) -> int:
+        """Taps that lie one after another in the input."""
+        kw = self.window.kernel[1]
+        return self.in_c * (kw if self.window.dilation[1] == 1 else 1)
+
+
+def geometry(site: Site) -> Geometry:
+    """Of CONV_2D, or of FULLY_CONNECTED seen as one; a pointwise layer is one row of all its pixels."""
+    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
+    if isinstance(site.op, FullyConnected):
+        units, depth = w.shape
+        pixels = x.elements // depth
+        return Geometry(1, 1, pixels, depth, 1, pixels, units, Window((1, 1)), True)
+    assert isinstance(site.op, Conv2D)
+    (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
+    window = site.op.window
+    if window == Window((1, 1)):
+        pixels = n * in_h * in_w
+        return Geometry(1, 1, pixels, in_c, 1, pixels, out_c, window, True)
+    return Geometry(n, in_h, in_w, in_c, out_h, out_w, out_c, window, False)
+
+
+def clamp_of(op: Op) -> Clamp:
+    clamp = getattr(op, "clamp", Clamp())
+    assert isinstance(clamp, Clamp)
+    return clamp
+
+
+def flat_weights(site: Site) -> Ints:
+    """Weights as (out_c, taps), taps in the order (row, column, channel)."""
+    w = site.inputs[1]
+    return w.values.astype(np.int64).reshape(w.shape[0], -1)
+
+
+class ConvKernel(Kernel):
+    """What both instruction sets share: geometry and fields."""
+
+    template = "conv_2d"
+    ops = (Conv2D, FullyConnected)
+    pixels: ClassVar[int]
+
+    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
+        """The stream of uint32 words that the tile reads."""
+        raise NotImplementedError
+
+    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
+        """Bytes of the columns of one tile."""
+        raise NotImplementedError
+
+    def lower(self, site: Site) -> Lowered:
+        g, clamp = geometry(site), clamp_of(site.op)
+        x, y = site.inputs[0], site.outputs[0]
+        weights = flat_weights(site)
+        r = requantization(site, weights, clamp)
+        direct = g.in_c % 4 == 0
+        # with one output pixel per row there is never a second pixel to share the weights with
+        pixels = min(self.pixels, g.out_w)
+        context = ConvContext(
+            pixels=pixels,
+            rounding=r.rounding,
+            pointwise=g.pointwise,
+            kernel_height=g.window.kernel[0],
+            direct=direct,
+            clamped=not clamp.is_natural,
+        )
+        window, pad = g.window, g.window.padding
+        contiguous = window.dilation[1] == 1
+        fields: dict[str, int | Constant] = {
+            "stream": Constant(self.pack(weights, r, y.zero_point, clamp)),
+            "out_w": g.out_w,
+            "out_c": g.out_c,
+            "in_c": g.in_c,
+            "taps": g.taps,
+        }
+        if not g.pointwise:
+            fields |= {
+                "batches": g.batches,
+                "in_h": g.in_h,
+                "in_w": g.in_w,
+                "out_h": g.out_h,
+                "stride_h": window.stride[0],
+                "stride_w": window.stride[1],
+                "dilation_h": window.dilation[0],
+                "dilation_w": window.dilation[1],
+                "pad_top": pad.top,
+                "pad_left": pad.left,
+                "runs": 1 if contiguous else window.kernel[1],
+                "run_pixels": window.kernel[1] if contiguous else 1,
+                "fill": x.zero_point,
+            }
+        if context.clamped:
+            fields |= {"low": clamp.low, "high": clamp.high}
+        return Lowered(
+            inner=("requantize", "column", f"tile:{r.rounding}"),
+            context=context,
+            invocations=(Invocation((x.name, y.name), fields),),
+            scratch=round_up(self.scratch(g, direct, pixels), 4),
+        )
+
+
+class ConvScalar(ConvKernel):
+    """Runs everywhere; one pixel at a time against an int8 column."""
+
+    name = "conv_2d_s8_scalar"
+    pixels = 1
+
+    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
+        return 0 if g.pointwise else g.taps
+
+    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
+        """Per channel: bias, multiplier, right shift, zero point; or bias, zero point, scale as a double; then the weights."""
+        channels, taps = weights.shape
+        padded = np.zeros((channels, round_up(taps, 4)), np.int8)
+        padded[:, :taps] = weights
+        if r.rounding == "real":
+            scale = np.array(r.real, np.float64).view(np.uint32).reshape(channels, 2)
+            header = np.column_stack([words(r.bias), np.full(channels, zero_point).astype(np.uint32), scale])
+        else:
+            header = np.column_stack([words(v) for v in (r.bias, r.multiplier, r.shift, np.full(channels, zero_point))])
+        return np.column_stack([header, padded.view(np.uint32)]).astype(np.uint32).ravel()
+
+
+class ConvDsp(ConvKernel):
+    """Armv7E-M and Armv8-M with DSP: two pixels by two channels, widened columns, paired weights."""
+
+    name = "conv_2d_s8_dsp"
+    isa = "dsp"
+    pixels = 2
+
+    def why_not(self, site: Site) -> str | None:
+        weights = flat_weights(site)
+        r = requantization(site, weights, clamp_of(site.op))
+        live = ~r.constant
+        if r.rounding == "real":
+            return "some channel's float requantization has no integer form that could be proved equal"
+        if ((r.shift < 1) | (r.shift > 22))[live].any():
+            channel = int(np.flatnonzero(live & ((r.shift < 1) | (r.shift > 22)))[0])
+            return f"output channel {channel} needs a right shift of {int(r.shift[channel])}; 1 to 22 are supported"
+        if (r.reach[live] >= 2**30).any():
+            channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
+            return f"output channel {channel} can reach {int(r.reach[channel]):,}, and accumulators are held doubled (limit 2^30)"
+        second = np.abs(weights[1::2]).sum(axis=1)
+        if (second * 128 >= 2**23).any():
+            channel = 2 * int(np.argmax(second)) + 1
+            return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need less than 65,536"
+        if (weights[1::2] == -128).any():
+            return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
+        return None
+
+    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
+        padded = round_up(g.taps, 4)
+        return 2 * padded * pixels + (0 if direct else padded)
+
+    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
+        """Per pair A, B: bias A; for every four taps (0,2), (1,3) of wA + 256·wB; 2·bias B, M, rounding constant and shift of A and B."""
+        weights, bias, multiplier, constant, shift = pad_channels(weights, r, zero_point, clamp)
+        channels, taps = weights.shape
+        padded = np.zeros((channels, round_up(taps, 4)), np.int64)
+        padded[:, :taps] = weights
+        paired = (padded[0::2] + 256 * padded[1::2]) & 0xFFFF
+        groups = paired.reshape(channels // 2, -1, 4)
+        even = groups[:, :, 0] | (groups[:, :, 2] << 16)
+        odd = groups[:, :, 1] | (groups[:, :, 3] << 16)
+        stream = np.stack([even, odd], axis=2).reshape(channels // 2, -1)
+        a, b = slice(0, None, 2), slice(1, None, 2)
+        tail = (2 * bias[b], multiplier[a], multiplier[b], constant[a], constant[b], shift[a], shift[b])
+        return np.column_stack([words(bias[a]), words(stream), *(words(t) for t in tail)]).astype(np.uint32).ravel()
+
+
+def pad_channels(weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """(weights, bias, multiplier, rounding constant, shift) for an even number of channels.
+
+    A channel without weights is made the constant that it is: multiplier 0 and the output in the rounding constant, so that a
+    bias of any size cannot overflow.
+    """
+    bias, multiplier, shift = r.bias.copy(), r.multiplier.copy(), r.shift.copy()
+    if r.constant.any():
+        value = (
+            multiply_in_double(r.bias, np.array(r.real))
+            if r.real and r.rounding == "once"
+            else multiply_by_quantized_multiplier(r.bias, r.multiplier, -r.shift)
+        )
+        fixed = np.clip(value + zero_point, clamp.low, clamp.high)
+        bias = np.where(r.constant, 0, bias)
+        multiplier = np.where(r.constant, 0, multiplier)
+        shift = np.where(r.constant, 1, shift)
+        rounding = np.where(r.constant, fixed << 1, (np.int64(1) << (shift - 1)) + (zero_point << shift))
+    else:
+        rounding = (np.int64(1) << (shift - 1)) + (np.int64(zero_point) << shift)
+    if len(weights) % 2:
+        weights = np.vstack([weights, np.zeros((1, weights.shape[1]), np.int64)])
+        bias, multiplier, rounding = (np.append(v, 0) for v in (bias, multiplier, rounding))
+        shift = np.append(shift, 1)
+    return weights, bias, multiplier, rounding, shift

@@ -1,0 +1,64 @@
+"""AVERAGE_POOL_2D and MAX_POOL_2D."""
+
+from dataclasses import dataclass
+
+from tinycompiler.kernels.base import Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.ops import AveragePool2D, MaxPool2D
+from tinycompiler.ops.pooling import Pool2D
+
+
+@dataclass(frozen=True)
+class PoolContext(Context):
+    """Variables of kernels/pool_2d.c.j2."""
+
+    average: bool
+    clamped: bool
+
+
+class PoolScalar(Kernel):
+    """Runs everywhere, one channel at a time."""
+
+    name = "pool_2d_s8_scalar"
+    template = "pool_2d"
+    ops = (AveragePool2D, MaxPool2D)
+
+    def lower(self, site: Site) -> Lowered:
+        op, x, y = site.op, site.inputs[0], site.outputs[0]
+        assert isinstance(op, Pool2D)
+        clamp, window, pad = clamp_of(op), op.window, op.window.padding
+        (n, in_h, in_w, c), (_, out_h, out_w, _) = x.shape, y.shape
+        fields = {
+            "batches": n,
+            "in_h": in_h,
+            "in_w": in_w,
+            "channels": c,
+            "out_h": out_h,
+            "out_w": out_w,
+            "kernel_h": window.kernel[0],
+            "kernel_w": window.kernel[1],
+            "stride_h": window.stride[0],
+            "stride_w": window.stride[1],
+            "pad_top": pad.top,
+            "pad_left": pad.left,
+        }
+        if not clamp.is_natural:
+            fields |= {"low": clamp.low, "high": clamp.high}
+        context = PoolContext(average=isinstance(op, AveragePool2D), clamped=not clamp.is_natural)
+        return Lowered(("pool",), context, (Invocation((x.name, y.name), fields),))
+
+
+class PoolDsp(PoolScalar):
+    """Four channels at a time: bytes compared in parallel, or sums in half-words."""
+
+    name = "pool_2d_s8_dsp"
+    isa = "dsp"
+
+    def why_not(self, site: Site) -> str | None:
+        assert isinstance(site.op, Pool2D)
+        channels, (kh, kw) = site.inputs[0].shape[3], site.op.window.kernel
+        if channels % 4:
+            return f"{channels} channels are not a multiple of 4"
+        if isinstance(site.op, AveragePool2D) and kh * kw > 256:
+            return f"a window of {kh * kw} pixels can overflow sums of 16 bits; at most 256 are supported"
+        return None

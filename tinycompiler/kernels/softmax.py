@@ -1,0 +1,34 @@
+"""SOFTMAX: exponentials from a table, one reciprocal per row in fixed point."""
+
+from dataclasses import dataclass
+
+from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.elementwise import takes_over
+from tinycompiler.ops import Softmax
+
+
+@dataclass(frozen=True)
+class SoftmaxContext(Context):
+    """kernels/softmax.c.j2 has no variables."""
+
+
+class SoftmaxScalar(Kernel):
+    """The reference's exp() of a difference of int8 has at most 256 arguments: they are computed on the host."""
+
+    name = "softmax_s8"
+    template = "softmax"
+    ops = (Softmax,)
+
+    def lower(self, site: Site) -> Lowered:
+        x, y = site.inputs[0], site.outputs[0]
+        assert isinstance(site.op, Softmax)
+        table = site.op.exponentials(x)
+        depth = x.shape[-1]
+        fields = {
+            "exponentials": Constant(table, table=True),
+            "count": len(table),
+            "rows": x.elements // depth,
+            "depth": depth,
+        }
+        in_place = (x.name,) if takes_over(x, y) else ()
+        return Lowered(("high",), SoftmaxContext(), (Invocation((x.name, y.name), fields),), in_place=in_place)

@@ -1,0 +1,388 @@
+"""Where every tensor, scratch buffer and state lives in the arena: `place` decides, `check` distrusts, `draw` shows.
+
+A buffer is a rectangle, bytes × steps; two that are alive at one step may not share a byte. Tensors that share their
+bytes (in place, aliases) reach this module as one `Buffer`. Offsets count from the arena's base, which the emitted C
+aligns to the largest alignment.
+
+Decisions, each as chosen, instead of, because:
+
+* Quick packings first, then branch and bound; instead of an integer-programming solver: for most networks the first
+  order meets the bound, which is a proof, and a solver is a heavy dependency whose answer changes with its version.
+* The search places buffers in the order of their offsets, each as low as those below it allow (the canonical form of
+  MinimAlloc, Moffitt 2023); instead of choosing an offset per buffer: some optimal plan always has this form, so trying
+  every such order is exhaustive. What is unplaced falls apart where nothing unplaced crosses; parts are searched alone.
+* Effort is counted in search nodes; instead of seconds: the same input gives the same bytes on every machine.
+* Steps are reduced to sections, the steps whose buffers are not all alive at another section; instead of every step:
+  equally exact (intervals that overlap share such a section), and fewer.
+* `check` paints bytes, step by step; instead of comparing rectangles: it must not be wrong in the way `place` is.
+* Which pairs may not share bytes is stated in `_Problem` alone, how far apart they lie in `rise` and `_fit`; instead of
+  tests on lifetimes everywhere: pairs that may partly overlap, and several regions, come later.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, pairwise
+from string import ascii_letters, digits
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+EFFORT = 30_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
+MENDINGS = 40  # times that a quick packing is mended
+ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """`size` bytes, alive from step `first` to `last`, both included, at a multiple of `alignment` (a power of two)."""
+
+    name: str
+    size: int
+    first: int
+    last: int
+    alignment: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.size >= 0, f"buffer {self.name}: size {self.size} is negative"
+        assert self.first <= self.last, (
+            f"buffer {self.name}: dies at step {self.last}, before its birth at {self.first}"
+        )
+        power_of_two = self.alignment > 0 and self.alignment & (self.alignment - 1) == 0
+        assert power_of_two, f"buffer {self.name}: alignment {self.alignment} is not a power of two"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Offsets in bytes by buffer name; no arena can be smaller than `lower_bound`, which `peak_step` alone demands.
+
+    `proven`: no plan with a smaller arena exists (the bound is met, or the search tried everything).
+    """
+
+    buffers: tuple[Buffer, ...]
+    offsets: dict[str, int]
+    arena: int
+    lower_bound: int
+    peak_step: int
+    proven: bool
+
+    @property
+    def optimal(self) -> bool:
+        return self.proven or self.arena == self.lower_bound
+
+
+def alive_at(plan: Plan | Iterable[Buffer], step: int) -> tuple[Buffer, ...]:
+    """The buffers alive at `step`, largest first (then by name)."""
+    buffers = plan.buffers if isinstance(plan, Plan) else plan
+    alive = (buffer for buffer in buffers if buffer.first <= step <= buffer.last)
+    return tuple(sorted(alive, key=lambda buffer: (-buffer.size, buffer.name)))
+
+
+def bytes_needed(alive: Iterable[Buffer]) -> int:
+    """The least arena for buffers that are all alive at once: true, though not always reachable.
+
+    Starts at multiples of `a` are at least the size rounded up to `a` apart; only the topmost saves its rounding.
+    That holds for the buffers aligned to `a` or more, whatever else is alive; the bound is the largest over every `a`.
+    """
+    real = [buffer for buffer in alive if buffer.size > 0]
+    best = 0
+    for alignment in {buffer.alignment for buffer in real}:
+        sizes = [buffer.size for buffer in real if buffer.alignment >= alignment]
+        rounding = [-size % alignment for size in sizes]
+        best = max(best, sum(sizes) + sum(rounding) - max(rounding))
+    return best
+
+
+def place(buffers: Sequence[Buffer], *, effort: int = EFFORT) -> Plan:
+    """The smallest arena found with `effort` search nodes per stretch; the order of `buffers` does not matter."""
+    assert len({buffer.name for buffer in buffers}) == len(buffers), "two buffers have the same name"
+    offsets = {buffer.name: 0 for buffer in buffers}  # buffers of zero bytes stay at 0
+    problems = [_Problem(stretch) for stretch in _stretches(buffers)]
+    problems.sort(key=lambda problem: -problem.bound)
+    bound = problems[0].bound if problems else 0
+    arena, proven = bound, True
+    for problem in problems:  # hardest first: no later stretch need be better than an earlier one
+        found, proven_here = _pack(problem, arena, effort)
+        offsets.update(zip((buffer.name for buffer in problem.buffers), found.tolist(), strict=True))
+        height = problem.height(found)
+        if height > arena:
+            arena, proven = height, proven_here
+        elif height == arena:
+            proven = proven or proven_here
+    peak = problems[0].peak_step if problems else min((buffer.first for buffer in buffers), default=0)
+    return Plan(tuple(buffers), offsets, arena, bound, peak, proven)
+
+
+def _stretches(buffers: Iterable[Buffer]) -> list[list[Buffer]]:
+    """Buffers with bytes, cut wherever nothing is alive across a step; in a fixed order."""
+    stretches: list[list[Buffer]] = []
+    end = 0
+    for buffer in sorted(buffers, key=lambda each: (each.first, -each.size, -each.last, -each.alignment, each.name)):
+        if buffer.size == 0:
+            continue
+        if not stretches or buffer.first > end:
+            stretches.append([])
+            end = buffer.last
+        stretches[-1].append(buffer)
+        end = max(end, buffer.last)
+    return stretches
+
+
+class _Problem:
+    """Buffers as arrays, index = place in `buffers` (sorted by first step); alive from section `low` to `high`."""
+
+    def __init__(self, buffers: list[Buffer]) -> None:
+        self.buffers = buffers
+        self.size: Ints = np.array([buffer.size for buffer in buffers], np.int64)
+        self.alignment: Ints = np.array([buffer.alignment for buffer in buffers], np.int64)
+        births = sorted({buffer.first for buffer in buffers})
+        deaths = np.unique([buffer.last for buffer in buffers])
+        # A birth step opens a section when something dies before the next birth.
+        before = np.searchsorted(deaths, [*births, deaths[-1] + 1])
+        steps = [step for step, now, later in zip(births, before, before[1:], strict=False) if later > now]
+        self.low = np.searchsorted(steps, [buffer.first for buffer in buffers])
+        self.high = np.searchsorted(steps, [buffer.last for buffer in buffers], side="right") - 1
+        section = np.arange(len(steps))
+        self.alive = (self.low[:, None] <= section) & (section <= self.high[:, None])  # (buffers, sections)
+        needs = [bytes_needed(buffers[i] for i in np.flatnonzero(column)) for column in self.alive.T]
+        self.bound = max(needs)
+        self.peak_step = steps[needs.index(self.bound)]
+        length = np.array([buffer.last - buffer.first for buffer in buffers], np.int64)
+        area = self.size * (self.high - self.low + 1)
+        pressure = np.where(self.alive, needs, 0).max(axis=1)  # of the fullest section of each life
+        self.clash = (self.low[:, None] <= self.high) & (self.low <= self.high[:, None])
+        np.fill_diagonal(self.clash, False)
+        self.rivals = [np.flatnonzero(row).tolist() for row in self.clash]
+        shape = np.stack([self.size, self.alignment, self.low, self.high])
+        same = (shape[:, 1:] == shape[:, :-1]).all(axis=0)
+        self.twin = np.append(-1, np.where(same, np.arange(len(same)), -1))  # the buffer before, if interchangeable
+        self.greedy = [self.order(self.size, length), self.order(pressure, self.size), self.order(area)]
+        self.greedy.append(self.order(-self.low))
+        self.preferences = [self.order(area, self.size), self.order(pressure, length, area)]
+        self.preferences.append(self.order(length, self.size))
+
+    def height(self, offsets: Ints) -> int:
+        return int((offsets + self.size).max())
+
+    def rise(self, floor: Ints, members: Ints, i: int, offset: int) -> Ints:
+        """`floor`, the least offsets of `members`, after buffer `i` went to `offset` below its rivals."""
+        alignment = self.alignment[members]
+        above = -(-(offset + self.size[i]) // alignment) * alignment
+        return np.where(self.clash[i, members], np.maximum(floor, above), floor)
+
+    def order(self, *keys: Ints) -> Ints:
+        """Indices, the largest first by each of `keys` in turn."""
+        return np.lexsort([-key for key in reversed(keys)])
+
+
+def _pack(problem: _Problem, target: int, effort: int) -> tuple[Ints, bool]:
+    """Offsets no higher than `target` (a bound, or already lost) if possible, and whether no lower ones exist."""
+    best = _quick(problem, target)
+    top, tried, impossible, left = problem.height(best), target - 1, problem.bound - 1, effort
+    while top > target and impossible < top - 1 and left > 0:
+        orders = problem.preferences
+        if tried == target - 1:
+            capacity, share = target, left // 2  # likely, and would end everything
+        elif tried < top - 1:
+            capacity, share = (tried + top) // 2, left // 8
+        else:
+            capacity, share, orders = top - 1, left, orders[:1]  # all that is left, for the proof
+        found, exhausted, used = _search(problem, capacity, share, orders)
+        left -= max(1, used)
+        if found is not None:
+            best, top = found, problem.height(found)
+        else:
+            tried = max(tried, capacity)
+            impossible = max(impossible, capacity if exhausted else 0)
+    return best, impossible == top - 1
+
+
+def _quick(problem: _Problem, target: int) -> Ints:
+    """The lowest of several quick packings; the first that meets `target` ends the trial."""
+    best: Ints | None = None
+    for offsets in _trials(problem, target):
+        if best is None or problem.height(offsets) < problem.height(best):
+            best = offsets
+        if problem.height(best) <= target:
+            break
+    assert best is not None
+    return best
+
+
+def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
+    for order in problem.greedy:
+        yield _fit(problem, order.tolist())
+    for order in problem.preferences:
+        offsets, _, _ = _search(problem, ANY_HEIGHT, 2**62, [order])  # straight down: nothing can fail
+        assert offsets is not None
+        yield offsets
+    for order in problem.greedy[:2]:  # mending: what ended too high goes halfway to the front, again and again
+        rank = np.argsort(order)
+        for _ in range(MENDINGS):
+            offsets = _fit(problem, np.lexsort([np.arange(len(rank)), rank]).tolist())
+            yield offsets
+            rank = np.where(offsets + problem.size > target, rank // 2, rank + 1)
+
+
+def _fit(problem: _Problem, order: list[int]) -> Ints:
+    """Each buffer in `order` into its tightest gap between its rivals, else above them."""
+    size, alignment = problem.size.tolist(), problem.alignment.tolist()
+    offsets = [-1] * len(order)
+    for i in order:
+        room, choice, cursor = 2**62, -1, 0
+        for start, end in sorted((offsets[j], offsets[j] + size[j]) for j in problem.rivals[i] if offsets[j] >= 0):
+            offset = -(-cursor // alignment[i]) * alignment[i]
+            if offset + size[i] <= start and start - cursor < room:
+                choice, room = offset, start - cursor
+            cursor = max(cursor, end)
+        offsets[i] = choice if choice >= 0 else -(-cursor // alignment[i]) * alignment[i]
+    return np.array(offsets, np.int64)
+
+
+class _OutOfNodes(Exception):
+    """The node limit is reached: nothing is known."""
+
+
+def _search(problem: _Problem, capacity: int, effort: int, orders: list[Ints]) -> tuple[Ints | None, bool, int]:
+    """Offsets within `capacity` or None, whether that is certain, and the nodes used; the orders share the effort."""
+    used = 0
+    for order in orders:
+        searcher = _Searcher(problem, capacity, effort // len(orders), np.argsort(order))
+        try:
+            fits = searcher.run()
+        except _OutOfNodes:
+            used += effort // len(orders)
+            continue
+        return searcher.offsets if fits else None, True, used + effort // len(orders) - searcher.nodes
+    return None, False, used
+
+
+class _Searcher:
+    """Depth first over the orders of offsets. A part is its unplaced `members` and the `floor` under each of them."""
+
+    def __init__(self, problem: _Problem, capacity: int, nodes: int, preference: Ints) -> None:
+        self.problem, self.capacity, self.nodes, self.preference = problem, capacity, nodes, preference
+        self.offsets: Ints = np.zeros(len(problem.buffers), np.int64)
+        # Starts are multiples of the least alignment, so sizes may be rounded up to it, if the capacity is too.
+        unit = int(problem.alignment.min())
+        # Floats: exact below 2^53, and their matrix product is the fast one.
+        self.rounded = (-(-problem.size // unit) * unit).astype(np.float64)
+        self.rounded_capacity = -(-capacity // unit) * unit
+        self.alive = problem.alive.astype(np.float64)
+
+    def run(self) -> bool:
+        """Drive the generators from a list: Python's own stack would end at a thousand buffers."""
+        members = np.arange(len(self.problem.buffers))
+        stack: list[Generator[Any, bool, bool]] = [self.solve(members, np.zeros_like(members), 0, -1)]
+        answer: bool | None = None
+        while stack:
+            try:
+                stack.append(next(stack[-1]) if answer is None else stack[-1].send(answer))
+                answer = None
+            except StopIteration as stop:
+                stack.pop()
+                answer = stop.value
+        assert answer is not None
+        return answer
+
+    def solve(self, members: Ints, floor: Ints, last: int, previous: int) -> Generator[Any, bool, bool]:
+        """Whether `members` fit, all at or above offset `last`, where buffer `previous` was placed."""
+        self.nodes -= 1
+        if self.nodes < 0:
+            raise _OutOfNodes
+        if self.too_high(members, floor, last):
+            return False
+        for k in self.candidates(members, floor, last, previous):
+            i, offset = int(members[k]), int(floor[k])
+            self.offsets[i] = offset
+            rest = np.delete(members, k)
+            risen = self.problem.rise(np.delete(floor, k), rest, i, offset)
+            for part in self.parts(rest):
+                fits = yield self.solve(rest[part], risen[part], offset, int(self.preference[i]))
+                if not fits:
+                    break
+            else:
+                return True
+        return False
+
+    def too_high(self, members: Ints, floor: Ints, last: int) -> bool:
+        """True when some section's unplaced bytes, from the lowest that one of them may start, pass the capacity."""
+        problem = self.problem
+        alignment = problem.alignment[members]
+        least = np.maximum(floor, -(-last // alignment) * alignment)
+        if (least + problem.size[members] > self.capacity).any():
+            return True
+        self.nodes -= len(members) * self.alive.shape[1] // 16_384  # a large part costs as much as several nodes
+        alive = self.alive[members, problem.low[members[0]] : problem.high[members].max() + 1]
+        base = np.where(alive > 0, least[:, None], self.capacity).min(axis=0)
+        return bool((base + self.rounded[members] @ alive > self.rounded_capacity).any())
+
+    def candidates(self, members: Ints, floor: Ints, last: int, previous: int) -> list[int]:
+        """Places in `members` of those that may come next, lowest first; what is left out cannot be needed.
+
+        In a plan with the least sum of offsets each buffer stands on its floor, and none lies so high that an unplaced
+        one would fit wholly below it: moving that one down would lessen the sum. Ties go by rank, twins in order.
+        """
+        unplaced = np.zeros(len(self.problem.buffers) + 1, np.bool_)  # one more: a twin of -1 is nobody
+        unplaced[members] = True
+        rank = self.preference[members]
+        may = (floor > last) | ((floor == last) & (rank > previous))
+        may &= (floor < (floor + self.problem.size[members]).min()) & ~unplaced[self.problem.twin[members]]
+        chosen = np.flatnonzero(may)
+        return list(map(int, chosen[np.lexsort((rank[chosen], floor[chosen]))]))
+
+    def parts(self, members: Ints) -> list[slice]:
+        """Runs of `members` that share no section with the others, the smallest first: it fails soonest."""
+        if len(members) == 0:
+            return []
+        reach = np.maximum.accumulate(self.problem.high[members])
+        cuts = np.flatnonzero(self.problem.low[members][1:] > reach[:-1]) + 1
+        edges = [0, *cuts.tolist(), len(members)]
+        return sorted(map(slice, edges, edges[1:]), key=lambda part: part.stop - part.start)
+
+
+def check(plan: Plan) -> None:
+    """Raise AssertionError, naming both buffers, if a byte has two owners at some step; or if the plan is malformed."""
+    names = [buffer.name for buffer in plan.buffers]
+    assert len(set(names)) == len(names), "two buffers of the plan have the same name"
+    assert set(names) == set(plan.offsets), "the plan's names and offsets do not match"
+    assert plan.lower_bound <= plan.arena, f"the arena of {plan.arena} bytes is below the bound of {plan.lower_bound}"
+    for buffer in plan.buffers:
+        offset = plan.offsets[buffer.name]
+        assert offset % buffer.alignment == 0, f"{buffer.name} at {offset} is not aligned to {buffer.alignment}"
+        assert 0 <= offset <= plan.arena - buffer.size, (
+            f"{buffer.name} leaves the arena of {plan.arena} bytes at {offset}"
+        )
+    for step in sorted({buffer.first for buffer in plan.buffers}):  # a byte first has two owners at one's birth
+        owner = np.full(plan.arena, -1, np.int32)
+        for number, buffer in enumerate(plan.buffers):
+            if buffer.first <= step <= buffer.last:
+                mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
+                for other in mine[mine >= 0][:1].tolist():
+                    raise AssertionError(f"{names[other]} and {buffer.name} share bytes at step {step}")
+                mine[:] = number
+
+
+def draw(plan: Plan, width: int = 80) -> str:
+    """The arena, offsets to the right and steps down, then the buffers; no line is longer than `width`."""
+    names = [buffer.name for buffer in plan.buffers]
+    symbols = dict(zip(names, cycle(ascii_letters + digits), strict=False))
+    bound = f"lower bound {plan.lower_bound} at step {plan.peak_step}"
+    lines = [f"arena {plan.arena} bytes, {bound}{', optimal' if plan.optimal else ''}"]
+    births = sorted({buffer.first for buffer in plan.buffers} | {buffer.last + 1 for buffer in plan.buffers})
+    for step, following in pairwise(births):
+        alive = alive_at(plan, step)
+        cells = ["."] * max(1, width - 24)
+        for buffer in alive:  # the smallest last, so that each shows
+            start = plan.offsets[buffer.name] * len(cells) // max(1, plan.arena)
+            end = -(-(plan.offsets[buffer.name] + buffer.size) * len(cells) // max(1, plan.arena))
+            cells[start:end] = symbols[buffer.name] * (end - start)
+        mark = "<" if step <= plan.peak_step < following else " "
+        steps = f"{step}" if following == step + 1 else f"{step}-{following - 1}"
+        lines.append(f"{steps:>9} |{''.join(cells)}|{sum(buffer.size for buffer in alive):>9} {mark}")
+    for buffer in plan.buffers:
+        where = f"at {plan.offsets[buffer.name]}, steps {buffer.first}-{buffer.last}, {buffer.name}"
+        lines.append(f"{symbols[buffer.name]} {buffer.size:>9} bytes {where}")
+    return "\n".join(line[:width].rstrip() for line in lines)

@@ -1,0 +1,181 @@
+"""Unary int8 functions (LOGISTIC, RELU, RELU6) and SOFTMAX.
+
+A unary function of an int8 is a table of 256 values that the host computes with the reference's own arithmetic, so such an operator
+only says its function; evaluating it, compiling it and fusing it are the same for all of them.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tinycompiler import fixed_point
+from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier, round_half_away
+from tinycompiler.ops.base import Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.tensor import Array, Tensor
+
+
+@dataclass(frozen=True)
+class Unary(Op):
+    """y[i] = f(x[i]) for 8-bit x and y."""
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (inputs[0].shape,)
+
+    def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
+        """f of quantized values of `source`, in quantized units of `target`, before saturation."""
+        raise NotImplementedError
+
+    def table(self, source: Tensor, target: Tensor, numerics: Numerics) -> Array:
+        """f of every value of the input's type, smallest first: 256 values of the output's type."""
+        low, high = source.dtype.range
+        values = self.function(np.arange(low, high + 1, dtype=np.int64), source, target, numerics)
+        return np.clip(values, *target.dtype.range).astype(target.dtype.numpy)
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        table = self.table(inputs[0], outputs[0], numerics)
+        return (table[signed(values[0]) - inputs[0].dtype.range[0]],)
+
+
+@dataclass(frozen=True)
+class Logistic(Unary):
+    """1 / (1 + exp(-x)). LiteRT fills a table in float32; TensorFlow Lite Micro computes in fixed point."""
+
+    name: ClassVar[str] = "LOGISTIC"
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        problem = super().why_not(inputs, outputs)
+        if problem is None and (outputs[0].scale, outputs[0].zero_point) != (1 / 256, -128):
+            return f"output quantization {outputs[0].quantization} must be (1/256, zero point -128)"
+        return problem
+
+    def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
+        centered = x - source.zero_point
+        if numerics is Numerics.LITERT:
+            return np.array([_logistic_in_float(int(v), source.scale, target) for v in centered], np.int64)
+        fraction, shift = math.frexp(source.scale * (1 << 27))
+        radius = fixed_point.input_radius(4, shift)
+        in_q4 = multiply_by_quantized_multiplier(
+            np.clip(centered, -radius, radius), round_half_away(fraction * 2**31), shift
+        )
+        in_q0 = fixed_point.logistic(in_q4, 4)
+        result = np.minimum(fixed_point.rounding_divide_by_power_of_two(in_q0, 23) - 128, 127)
+        return np.where(centered <= -radius, -128, np.where(centered >= radius, 127, result))
+
+
+def _logistic_in_float(centered: int, scale: float, target: Tensor) -> int:
+    """float32 at every step, as LUTPopulate does it; exp is correctly rounded, as glibc's expf is to within 0.502 ulp."""
+    real = np.float32(scale) * np.float32(centered)
+    one = np.float32(1)
+    with np.errstate(over="ignore"):
+        try:
+            exponential = np.float32(math.exp(-float(real)))
+        except OverflowError:
+            exponential = np.float32(np.inf)
+    scaled = one / (one + exponential) * (one / np.float32(target.scale))
+    return round_half_away(float(scaled)) + target.zero_point
+
+
+@dataclass(frozen=True)
+class Rectifier(Unary):
+    """max(x, 0), and min(…, ceiling) where there is one, rescaled to the output's quantization."""
+
+    ceiling: ClassVar[float | None] = None
+
+    def clamp(self, target: Tensor) -> Clamp:
+        """The bounds in the output's units; quotients are float32, as in the reference."""
+        low, high = target.dtype.range
+        lower = max(low, target.zero_point)
+        if self.ceiling is None:
+            return Clamp(lower, high)
+        top = target.zero_point + round_half_away(float(np.float32(self.ceiling) / np.float32(target.scale)))
+        return Clamp(lower, max(lower, min(high, top)))
+
+    def is_clamp_only(self, source: Tensor, target: Tensor, numerics: Numerics) -> bool:
+        """Whether the operator changes nothing but by its bounds."""
+        return source.quantization == target.quantization
+
+    def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
+        m = quantize_multiplier(float(np.float32(source.scale) / np.float32(target.scale)))
+        scaled = multiply_by_quantized_multiplier(x - source.zero_point, m.value, m.shift) + target.zero_point
+        return self.clamp(target)(scaled)
+
+
+@dataclass(frozen=True)
+class Relu(Rectifier):
+    """max(x, 0)."""
+
+    name: ClassVar[str] = "RELU"
+
+
+@dataclass(frozen=True)
+class Relu6(Rectifier):
+    """min(max(x, 0), 6). TensorFlow Lite Micro clamps in the input's units and does not rescale."""
+
+    name: ClassVar[str] = "RELU6"
+    ceiling: ClassVar[float | None] = 6.0
+
+    def is_clamp_only(self, source: Tensor, target: Tensor, numerics: Numerics) -> bool:
+        return numerics is Numerics.TFLM or super().is_clamp_only(source, target, numerics)
+
+    def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
+        if numerics is Numerics.TFLM:
+            return self.clamp(source)(x)
+        return super().function(x, source, target, numerics)
+
+
+@dataclass(frozen=True)
+class Softmax(Op):
+    """exp(beta·x) / Σ exp(beta·x) along the last axis, in gemmlowp's fixed point in both profiles."""
+
+    name: ClassVar[str] = "SOFTMAX"
+    beta: float = 1.0
+
+    DIFFERENCE_BITS: ClassVar[int] = 5
+    ACCUMULATION_BITS: ClassVar[int] = 12
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (inputs[0].shape,)
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        y = outputs[0]
+        problem = super().why_not(inputs, outputs)
+        if problem is None and (y.zero_point != -128 or abs(y.scale * 256 - 1) > 0.001):
+            return f"output quantization {y.quantization} must be (1/256, zero point -128)"
+        if problem is None and self.multiplier(inputs[0]).shift < 0:
+            return f"beta {self.beta} times the input's scale {inputs[0].scale} is too small for the reference's arithmetic"
+        return problem
+
+    def multiplier(self, source: Tensor) -> Multiplier:
+        """beta · scale in Q5 units."""
+        real = self.beta * source.scale * (1 << (31 - self.DIFFERENCE_BITS))
+        return quantize_multiplier(min(real, 2.0**31 - 1))
+
+    def exponentials(self, source: Tensor) -> Array:
+        """exp(beta · scale · -d) in Q0 for d = 0, 1, … as far as the reference adds them up; at most 256 values."""
+        m = self.multiplier(source)
+        count = min(255, fixed_point.input_radius(self.DIFFERENCE_BITS, m.shift)) + 1
+        difference = -np.arange(count, dtype=np.int64)
+        scaled = multiply_by_quantized_multiplier(difference, m.value, m.shift)
+        return fixed_point.exp_on_negative_values(scaled, self.DIFFERENCE_BITS).astype(np.int32)
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        rows = signed(values[0]).reshape(-1, inputs[0].shape[-1])
+        table = signed(self.exponentials(inputs[0]))
+        distance = rows.max(axis=1, keepdims=True) - rows
+        counted = distance < len(table)
+        exponential = np.where(counted, table[np.minimum(distance, len(table) - 1)], 0)
+        in_q12 = np.where(
+            counted, fixed_point.rounding_divide_by_power_of_two(exponential, self.ACCUMULATION_BITS), 0
+        )
+        total = in_q12.sum(axis=1, keepdims=True)
+        headroom = np.array([[32 - int(t).bit_length()] for t in total[:, 0]], np.int64)
+        reciprocal = fixed_point.one_over_one_plus_x((total << headroom) - (1 << 31))
+        product = fixed_point.saturating_rounding_doubling_high_mul(exponential, reciprocal)
+        exponent = self.ACCUMULATION_BITS - headroom + 31 - 8
+        scaled = fixed_point.rounding_divide_by_power_of_two(product, exponent) - 128
+        result = np.where(counted, np.clip(scaled, -128, 127), -128)
+        return (result.astype(np.int8).reshape(outputs[0].shape),)
+
+

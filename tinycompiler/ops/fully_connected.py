@@ -1,0 +1,77 @@
+"""FULLY_CONNECTED.
+
+The one operator in which the two numeric profiles differ in every model: since 2.20, LiteRT's reference multiplies the accumulator
+by the real scale in IEEE double and rounds once; TensorFlow Lite Micro rounds twice in integers, and forms the product of
+the scales in float32 when the weights have one scale.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier
+from tinycompiler.ops.base import Clamp, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops.convolution import (
+    bias_of,
+    bias_why_not,
+    constants,
+    overflow_why_not,
+    requantize,
+    weights_why_not,
+)
+from tinycompiler.tensor import Array
+
+
+def real_scales(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[float, ...]:
+    """in_scale · weight_scale / out_scale for each output channel, with the roundings of the profile's own source."""
+    x, weights, y = inputs[0], inputs[1], outputs[0]
+    assert weights.quantization is not None
+    channels = weights.shape[0]
+    if numerics is Numerics.TFLM and len(weights.quantization.scales) == 1:
+        product = np.float32(x.scale) * np.float32(weights.scale)
+        return (float(product) / y.scale,) * channels
+    return tuple(x.scale * s / y.scale for s in weights.quantization.per_channel(channels))
+
+
+@dataclass(frozen=True)
+class FullyConnected(Op):
+    """x (any shape of batches·k elements), weights (units, k), bias (units) -> (batches, units) or x's shape with units last."""
+
+    name: ClassVar[str] = "FULLY_CONNECTED"
+    keep_num_dims: bool = False
+    clamp: Clamp = field(default_factory=Clamp)
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        x, weights = inputs[:2]
+        units, depth = weights.shape
+        if self.keep_num_dims:
+            return ((*x.shape[:-1], units),)
+        return ((x.elements // depth, units),)
+
+    def macs(self, inputs: Tensors, outputs: Tensors) -> int:
+        return outputs[0].elements * inputs[1].shape[1]
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        x, weights = inputs[:2]
+        if len(weights.shape) != 2 or x.elements % weights.shape[1]:
+            return f"weights {weights.shape} do not divide an input of {x.elements} elements"
+        units = weights.shape[0]
+        problem = super().why_not((x,), outputs) or weights_why_not(weights, units, 0) or bias_why_not(inputs, units)
+        return problem or overflow_why_not(
+            signed(weights.values), bias_of(inputs, constants(inputs), units), x.zero_point
+        )
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        x, weights, y = inputs[0], inputs[1], outputs[0]
+        units, depth = weights.shape
+        rows = (signed(values[0]) - x.zero_point).reshape(-1, depth)
+        accumulators = rows @ signed(values[1]).T + bias_of(inputs, values, units)
+        scales = real_scales(inputs, outputs, numerics)
+        if numerics is Numerics.LITERT:
+            scaled = multiply_in_double(accumulators, np.array(scales)) + y.zero_point
+            result = self.clamp(scaled).astype(np.int8)
+        else:
+            chosen = tuple(quantize_multiplier(s) for s in scales)
+            result = requantize(accumulators, chosen, y.zero_point, self.clamp)
+        return (result.reshape(y.shape),)

@@ -1,0 +1,1 @@
+"""File formats in, Graph out: the only floor that knows flatbuffers."""
