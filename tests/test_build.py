@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from toy_program import ToyProgram, toy
+from toy_program import toy
 
 from tinycompiler import board
 from tinycompiler.build import Elf, Symbol, build, linker_script, toolchain
+from tinycompiler.emit import Program
 from tinycompiler.errors import BuildError
 from tinycompiler.stack import parse_code, parse_usage
 
@@ -23,7 +24,7 @@ pytestmark = [
 VECTORS = [bytes([1, 2, 3, 255]), bytes(4)]
 
 
-def built(program: ToyProgram, name: str = "nucleo_l4r5zi") -> Elf:
+def built(program: Program, name: str = "nucleo_l4r5zi") -> Elf:
     return build(program, board.load(name), vectors=VECTORS)
 
 

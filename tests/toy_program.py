@@ -1,17 +1,6 @@
 """A program as the emitter would make it, but by hand: a model that adds 1 to each of four bytes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class ToyProgram:
-    """Stands in for emit.Program: the same fields."""
-
-    name: str
-    files: Mapping[str, str]
-    digest: str
-
+from tinycompiler.emit import Program
 
 HEADER = """\
 #include <stdint.h>
@@ -67,7 +56,7 @@ void tc_toy_invoke(void)
 """
 
 
-def toy(*, extra: str = "", node: str = "", weights: int = 4) -> ToyProgram:
+def toy(*, extra: str = "", node: str = "", weights: int = 4) -> Program:
     """The program; `extra` goes before its functions, `node` into its only node, `weights` is their size in bytes."""
     files = {
         "toy.h": HEADER,
@@ -77,4 +66,4 @@ def toy(*, extra: str = "", node: str = "", weights: int = 4) -> ToyProgram:
         f"const uint8_t tc_toy_w_0[{weights}] = {{1, 1, 1, 1}};\n",
         "manifest.json": "{}\n",
     }
-    return ToyProgram("toy", files, "0" * 64)
+    return Program("toy", files, "0" * 64)

@@ -35,39 +35,27 @@ class Core:
     exception_frame: int  # bytes that the core pushes when an exception is taken, alignment word included
 
 
-# The frame: 8 words, or 26 with the FPU's (Armv7-M ARM B1.5.7, Armv8-M ARM B3.19), and one word to align SP to 8 bytes.
+def _core(cpu: str, isa: str, *, fpu: str | None = None) -> Core:
+    """The frame: 8 words, or 26 with the FPU's (Armv7-M ARM B1.5.7, Armv8-M ARM B3.19), and one to align SP to 8 bytes."""
+    flags = (f"-mcpu={cpu}", "-mthumb", *((f"-mfpu={fpu}", "-mfloat-abi=hard") if fpu else ()))
+    return Core(
+        name=f"{cpu}f" if fpu else cpu,
+        isa=isa,
+        flags=flags,
+        unicorn_model=cpu.removesuffix("plus").replace("-", "_").upper(),  # an M0 executes what an M0+ does
+        cost_table=cpu,
+        exception_frame=(104 if fpu else 32) + 4,
+    )
+
+
 # Both M7 parts here share one entry with a single-precision FPU: the F746 has no double, and integer kernels need none.
 CORES: Mapping[str, Core] = MappingProxyType(
     {
-        core.name: core
-        for core in (
-            Core("cortex-m0plus", "scalar", ("-mcpu=cortex-m0plus", "-mthumb"), "CORTEX_M0", "cortex-m0plus", 32 + 4),
-            Core("cortex-m3", "scalar", ("-mcpu=cortex-m3", "-mthumb"), "CORTEX_M3", "cortex-m3", 32 + 4),
-            Core(
-                "cortex-m4f",
-                "dsp",
-                ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
-                "CORTEX_M4",
-                "cortex-m4",
-                104 + 4,
-            ),
-            Core(
-                "cortex-m7f",
-                "dsp",
-                ("-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
-                "CORTEX_M7",
-                "cortex-m7",
-                104 + 4,
-            ),
-            Core(
-                "cortex-m33f",
-                "dsp",
-                ("-mcpu=cortex-m33", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
-                "CORTEX_M33",
-                "cortex-m33",
-                104 + 4,
-            ),
-        )
+        "cortex-m0plus": _core("cortex-m0plus", "scalar"),
+        "cortex-m3": _core("cortex-m3", "scalar"),
+        "cortex-m4f": _core("cortex-m4", "dsp", fpu="fpv4-sp-d16"),
+        "cortex-m7f": _core("cortex-m7", "dsp", fpu="fpv5-sp-d16"),
+        "cortex-m33f": _core("cortex-m33", "dsp", fpu="fpv5-sp-d16"),
     }
 )
 
