@@ -1,10 +1,11 @@
 """The emulators: protocol, Thumb decoding, cycles, counting, faults; all on firmware that build.py links."""
 
-import binascii
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -214,7 +215,7 @@ def stepped(elf: Elf, board: Board) -> int:
     machine.go(elf.symbol("tc_probe_invoke").address)
     back, steps = machine.link, 0
     while machine._pc != back:
-        machine._start(back, seconds=1.0, instructions=1)
+        machine._start(back, instructions=1)
         steps += 1
     return steps
 
@@ -244,35 +245,33 @@ def test_a_node_that_was_merged_or_left_out_does_not_shift_the_others() -> None:
 # Whatever goes wrong has a place and a name
 
 
+def jump(address: int) -> str:
+    """By way of the stack, because build.py refuses jumps whose target it does not know."""
+    return assembly(f"ldr r3, =0x{address:x}\npush {{r3}}\npop {{pc}}\n.ltorg")
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
         ("*(volatile unsigned *)0x20200000u = 1;", ["write of 4 bytes at 0x20200000", "tc_probe_node_1", "outside"]),
-        ("(void)*(volatile unsigned short *)0x2009ffffu;", ["read of 2 bytes at 0x2009ffff", "outside"]),
+        (
+            assembly("ldr r1, =0x2009ffff\nldrh r0, [r1]\nb 1f\n.ltorg\n1: nop"),
+            ["read of 2 bytes at 0x200a0000", "tc_probe_node_1", "outside"],
+        ),
         ("*(volatile unsigned char *)0x08000000u = 1;", ["write of 1 bytes at 0x08000000", "can only be read"]),
-        ("((void (*)(void))0x20000001u)();", ["execution at 0x20000000", "called from tc_probe_node_1"]),
-        ("((void (*)(void))0x1u)();", ["execution at 0x00000000", "outside"]),
+        (jump(0x20000001), ["execution at 0x20000000", "called from main"]),
+        (jump(0x1), ["execution at 0x00000000", "outside"]),
         ('__asm volatile("udf #0");', ["undefined instruction", "cortex-m4f", "tc_probe_node_1"]),
         ('__asm volatile("svc #0");', ["SVC", "tc_probe_node_1"]),
         ('__asm volatile("bkpt #0");', ["BKPT", "tc_probe_node_1"]),
-        ('__asm volatile("vadd.f64 d0, d0, d0");', ["undefined instruction"]),
+        ('__asm volatile(".inst.w 0xee300b00");', ["undefined instruction for cortex-m4f"]),  # vadd.f64
     ],
 )
 def test_a_fault_names_kind_address_and_function(body: str, words: list[str]) -> None:
-    if "f64" in body:
-        body = '__asm volatile(".inst.w 0xee300b00");'
     for counted in (True, False):
         with pytest.raises(EmulatorError) as caught:
-            run_indirect(body, count=counted)
+            run_probe(body, count=counted)
         assert all(word in str(caught.value) for word in words), caught.value
-
-
-def run_indirect(body: str, **options: Any) -> Run:
-    """build.py refuses calls through pointers, whose stack it cannot bound; hide them from it in data."""
-    match = re.fullmatch(r"\(\(void \(\*\)\(void\)\)(0x[0-9a-f]+)u\)\(\);", body)
-    if match:
-        body = f'__asm volatile("mov r3, %0\\n.inst.n 0x4798" : : "r"({match[1]}u) : "r3", "lr", "memory");'
-    return run_probe(body, **options)
 
 
 @pytest.mark.parametrize("access", ["ldr r0, [r1]", "str r0, [r1]", "ldrh r0, [r1]"])
@@ -314,10 +313,10 @@ def test_floats_without_the_fpu_switched_on_are_an_error() -> None:
 
 
 def test_a_stack_overflow_says_so() -> None:
-    body = assembly("sub sp, sp, #4096\nstr r0, [sp]\nadd sp, sp, #4096")
-    with pytest.raises(EmulatorError, match="stack overflowed"):
-        elf, board = probe(body)
-        run(elf, board)
+    """Moved by way of r1, because build.py sees SUB SP and makes room."""
+    body = assembly("mov r0, sp\nsub r1, r0, #4096\nmov sp, r1\nstr r0, [sp]\nmov sp, r0")
+    with pytest.raises(EmulatorError, match=r"write of 4 bytes .* stack overflowed"):
+        run_probe(body)
 
 
 @pytest.mark.parametrize("size", [0x1400, 0x1500])
@@ -359,6 +358,16 @@ def test_the_instruction_limit_is_kept() -> None:
     assert run_probe(max_instructions=5000).inferences == 3
 
 
+def test_an_interrupt_from_the_keyboard_ends_a_hang() -> None:
+    elf, board = probe(assembly("1: b 1b"))
+    timer = threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(elf, board, wall_seconds=60.0)
+    assert time.monotonic() - begin < 10
+
+
 def test_an_interrupt_from_the_progress_function_ends_the_run() -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -368,9 +377,9 @@ def test_an_interrupt_from_the_progress_function_ends_the_run() -> None:
 
 
 def test_a_fault_line_of_the_firmware_is_an_error() -> None:
-    body = "extern void fault_report(uint32_t, uint32_t, uint32_t); fault_report(6, (uint32_t)(uintptr_t)&tc_probe_init, 0);"
+    body = "fault_report(6, (uint32_t)(uintptr_t)&tc_probe_init, 0);"
     with pytest.raises(EmulatorError, match="usage fault in tc_probe_init"):
-        run_probe(body)
+        run_probe(body, globals_="extern void fault_report(uint32_t, uint32_t, uint32_t);")
 
 
 def test_an_emulator_that_is_not_there() -> None:
@@ -399,7 +408,7 @@ def test_every_console_driver_is_known() -> None:
 
 
 def test_stack_high_water_grows_with_the_stack_used() -> None:
-    deep = run_probe("volatile uint8_t big[512]; for (int i = 0; i < 512; ++i) { big[i] = 1; }")
+    deep = run_probe("volatile uint8_t big[512]; for (int i = 0; i < 512; ++i) { big[i] = 1; } (void)big[7];")
     plain = run_probe()
     assert deep.stack_high_water is not None
     assert plain.stack_high_water is not None
@@ -479,18 +488,19 @@ def test_parse_refuses_every_damaged_line() -> None:
 
 
 CONDITION = "(?:eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le|al)?"
-DSP = (
-    "pkhbt pkhtb qadd qadd16 qadd8 qasx qdadd qdsub qsax qsub qsub16 qsub8 sadd16 sadd8 sasx sel shadd16 shadd8 shasx "
-    "shsax shsub16 shsub8 smlabb smlabt smlatb smlatt smlad smladx smlalbb smlalbt smlaltb smlaltt smlald smlaldx smlawb "
-    "smlawt smlsd smlsdx smlsld smlsldx smmla smmlar smmls smmlsr smmul smmulr smuad smuadx smulbb smulbt smultb smultt "
-    "smulwb smulwt smusd smusdx ssat16 ssax ssub16 ssub8 sxtab sxtab16 sxtah sxtb16 uadd16 uadd8 uasx uhadd16 uhadd8 uhasx "
-    "uhsax uhsub16 uhsub8 umaal uqadd16 uqadd8 uqasx uqsax uqsub16 uqsub8 usad8 usada8 usat16 usax usub16 usub8 uxtab "
-    "uxtab16 uxtah uxtb16"
-).split()
+_DSP = """
+pkhbt pkhtb qadd qadd16 qadd8 qasx qdadd qdsub qsax qsub qsub16 qsub8 sadd16 sadd8 sasx sel shadd16
+shadd8 shasx shsax shsub16 shsub8 smlabb smlabt smlatb smlatt smlad smladx smlalbb smlalbt smlaltb
+smlaltt smlald smlaldx smlawb smlawt smlsd smlsdx smlsld smlsldx smmla smmlar smmls smmlsr smmul
+smmulr smuad smuadx smulbb smulbt smultb smultt smulwb smulwt smusd smusdx ssat16 ssax ssub16 ssub8
+sxtab sxtab16 sxtah sxtb16 uadd16 uadd8 uasx uhadd16 uhadd8 uhasx uhsax uhsub16 uhsub8 umaal uqadd16
+uqadd8 uqasx uqsax uqsub16 uqsub8 usad8 usada8 usat16 usax usub16 usub8 uxtab uxtab16 uxtah uxtb16
+"""
+DSP = _DSP.split()
+DSP_MULTIPLY = "smla[bdtw](?!ll)|smlsd|smm|smu|usad"
 KINDS = {  # the rows of the cost tables, by the mnemonics that belong there; everything else is "alu"
     "multiply": "mul|muls",
-    "multiply_accumulate": "mla|mls|"
-    + "|".join(name for name in DSP if re.match("smla[bdtw]|sml?sd|smm|smu|usad", name)),
+    "multiply_accumulate": "mla|mls|" + "|".join(name for name in DSP if re.match(DSP_MULTIPLY, name)),
     "long_multiply": "smull|umull",
     "long_accumulate": "smlal|umlal|umaal|smlal[bt][bt]|smlaldx?|smlsldx?",
     "divide": "sdiv|udiv",
@@ -520,7 +530,9 @@ def disassembled(*arguments: str) -> list[Line]:
     text = subprocess.run(
         ["arm-none-eabi-objdump", "-d", *arguments], capture_output=True, text=True, check=True
     ).stdout
-    pattern = re.compile(r"^ *[0-9a-f]+:\t([0-9a-f]{4})(?: ([0-9a-f]{4}))? *\t([a-z][a-z0-9.]*)(?:\t([^;<@]*))?", re.M)
+    pattern = re.compile(
+        r"^ *[0-9a-f]+:\t([0-9a-f]{4})(?: ([0-9a-f]{4}))? *\t([a-z][a-z0-9.]*)(?:\t([^;<@\n]*))?", re.M
+    )
     return [
         Line(int(first, 16), int(second or "0", 16), mnemonic, operands.strip())
         for first, second, mnemonic, operands in pattern.findall(text)
@@ -533,6 +545,8 @@ def library_code() -> list[Line]:
     for name in ("libgcc.a", "libc.a", "libm.a"):
         asked = ["arm-none-eabi-gcc", *flags, f"-print-file-name={name}"]
         lines |= set(disassembled(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()))
+    # FSTMX is an old form with a word too many; coprocessors other than the FPU are data that looks like code.
+    lines = {line for line in lines if line.first & 0xEC00 != 0xEC00 or line.mnemonic.startswith("v")}
     return sorted(lines, key=lambda line: (line.first, line.second))
 
 
@@ -557,6 +571,12 @@ def dsp_code(folder: Path) -> list[Line]:
         "rev r1, r9",
         "clz r1, r9",
         "ssat r1, #5, r2",
+        "mrs r0, msp",
+        "msr msp, r0",
+        "cpsid i",
+        "ldrex r0, [r1]",
+        "strexb r0, r1, [r2]",
+        "tbh [r0, r1, lsl #1]",
         "usat r1, #5, r2, asr #3",
     ]
     (folder / "dsp.s").write_text("\n".join(source) + "\n")
@@ -581,7 +601,7 @@ def base(mnemonic: str) -> str:
 def kind_of(line: Line) -> str:
     name = base(line.mnemonic)
     kind = next((kind for kind, names in KINDS.items() if re.fullmatch(names, name)), "alu")
-    by_register = re.search(r"\[[^\]]*, *r\d+", line.operands.replace("sp", "r13").replace("lr", "r14"))
+    by_register = len(registers(line.operands.partition("[")[2].partition("]")[0])) > 1
     return "store_register" if kind == "store" and by_register else kind
 
 
@@ -631,7 +651,7 @@ def test_thumb_agrees_with_objdump_on_the_libraries(tmp_path: Path) -> None:
             assert found.count == count_of(line), line
         if found.kind in ("load", "store", "store_register") and "[pc" not in line.operands:
             assert list(found.address) == registers(line.operands.partition("[")[2].partition("]")[0]), line
-        if found.kind in ("load", "divide", "multiply", "multiply_accumulate") and found.writes != 15:
+        if found.kind in ("load", "divide", "multiply", "multiply_accumulate") and not found.jump:
             assert found.writes == registers(line.operands)[0], line
         seen.add(found.kind)
     assert seen == set(COST_TABLES["cortex-m4"].cycles)
@@ -643,8 +663,7 @@ def test_what_an_instruction_needs_agrees_with_objdump(tmp_path: Path) -> None:
         wanted = "dsp" if name in DSP else "float" if name.startswith("v") else ""
         if name in ("cbz", "cbnz") or re.fullmatch("it[te]*", name):
             wanted = "mainline"
-        if name not in ("nop", "mrc", "mcr"):
-            assert needs(line.first, line.second) == wanted, line
+        assert needs(line.first, line.second) == wanted, line
 
 
 def cycles_of(text: str, folder: Path, core: str = "cortex-m4") -> int:
@@ -686,7 +705,7 @@ def cycles_of(text: str, folder: Path, core: str = "cortex-m4") -> int:
     ],
 )
 def test_cycles_are_those_of_the_manual(code: str, cycles: int, tmp_path: Path) -> None:
-    assert cycles_of(code, tmp_path) == cycles + (-1 if code.startswith("add r1") else 0)
+    assert cycles_of(code, tmp_path) == cycles
 
 
 def test_other_cores_have_their_own_table(tmp_path: Path) -> None:

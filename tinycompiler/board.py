@@ -36,7 +36,7 @@ class Core:
 
 
 def _core(cpu: str, isa: str, *, fpu: str | None = None) -> Core:
-    """The frame: 8 words, or 26 with the FPU's (Armv7-M ARM B1.5.7, Armv8-M ARM B3.19), and one to align SP to 8 bytes."""
+    """The frame: 8 words, 26 with the FPU's (Armv7-M ARM B1.5.7, Armv8-M ARM B3.19), and one to align SP to 8 bytes."""
     flags = (f"-mcpu={cpu}", "-mthumb", *((f"-mfpu={fpu}", "-mfloat-abi=hard") if fpu else ()))
     return Core(
         name=f"{cpu}f" if fpu else cpu,

@@ -85,7 +85,7 @@ def tally(segments: Sequence[Segment], code: Code) -> Counts:
 
 
 def _number(last: int, entered: Sequence[int]) -> int:
-    """The node of a segment. Nodes come in order: one that comes again is a later one that the compiler merged with it."""
+    """The node of a segment. Nodes come in order: one that comes again is a later one that was merged with it."""
     if not entered:
         return last
     return entered[0] if entered[0] > last else last + 1

@@ -86,9 +86,11 @@ def parse(lines: Sequence[str]) -> Transcript:
             )
     parsed = [_split(line) for line in said]
     if not parsed or parsed[0][0] != "hello":
-        raise EmulatorError(f"the firmware did not begin with tc:hello, but with {said[0] if said else 'nothing'!r}")
+        raise EmulatorError(
+            f"the firmware did not begin with tc:hello, but with {_shown(said[0]) if said else 'nothing'}"
+        )
     if parsed[-1][0] != "done":
-        raise EmulatorError(f"the firmware did not end with tc:done; its last line is {said[-1]!r}")
+        raise EmulatorError(f"the firmware did not end with tc:done; its last line is {_shown(said[-1])}")
     return _transcript(parsed)
 
 
@@ -97,13 +99,18 @@ def _split(line: str) -> tuple[str, tuple[str, ...]]:
     text, star, found = line.rpartition(" *")
     if not star or found != checksum(text):
         raise EmulatorError(
-            f"garbled console line {line!r}: wanted the checksum *{checksum(text if star else line)} at its end"
+            f"garbled console line {_shown(line)}: wanted the checksum *{checksum(text if star else line)} at its end"
         )
     kind = text.removeprefix("tc:").partition(" ")[0]
     match = _FORMS[kind].fullmatch(text) if kind in _FORMS else None
     if match is None:
-        raise EmulatorError(f"console line {line!r} is not part of the protocol")
+        raise EmulatorError(f"console line {_shown(line)} is not part of the protocol")
     return kind, match.groups()
+
+
+def _shown(line: str) -> str:
+    """The line, quoted, without the middle of a long one."""
+    return repr(line if len(line) <= 100 else f"{line[:60]} ... {line[-30:]}")
 
 
 def _transcript(parsed: Sequence[tuple[str, tuple[str, ...]]]) -> Transcript:

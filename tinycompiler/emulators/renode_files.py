@@ -1,12 +1,11 @@
 """Files for Renode: the platform, a script to run the firmware by hand, and a Robot Framework test of its outputs.
 
 Pure functions from a board to text; nothing here starts Renode. The caller writes them side by side: `<name>.repl`,
-`<name>.resc`, `<name>.robot` and the ELF. What stands in them was tried on Renode 1.16.1 and on its main branch of August
-2026.
+`<name>.resc`, `<name>.robot` and the ELF. The form was tried on Renode 1.16.1 and on its main branch of August 2026.
 
 Chosen: a platform of our own for every board, with exactly its regions, instead of Renode's stock file, because those
-declare more memory than the parts have, and a program that is too large would run. Peripherals other than the console are
-left out: Renode logs an access to them and reads 0, which the firmware's console drivers bear. Renode counts one
+declare more memory than the parts have, and a program that is too large would run. Peripherals other than the console
+are left out: Renode logs an access to them and reads 0, which the firmware's console drivers bear. Renode counts one
 instruction as one cycle; DWT is there, where the core has one, so that firmware can read the same count itself.
 """
 
@@ -75,7 +74,8 @@ def robot(board: Board, name: str, elf_file: str, expected: Sequence[Sequence[by
         "Execute Command          sysbus LoadELF @${ELF}",
         *(f"Execute Command          {command}" for command in _vector_table(board)),
         f"Execute Command          cpu PerformanceInMips {_mips(renode)}",
-        f"Create Terminal Tester   sysbus.{renode.uart_name}    timeout={_VIRTUAL_SECONDS}    defaultPauseEmulation=true",
+        f"Create Terminal Tester   sysbus.{renode.uart_name}    timeout={_VIRTUAL_SECONDS}    "
+        "defaultPauseEmulation=true",
         "Start Emulation",
         *(f"Wait For Line On Uart    {line}" for line in (*said, done)),
     ]

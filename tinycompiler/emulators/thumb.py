@@ -152,8 +152,10 @@ def _wide_transfer(word: int) -> Instruction:
     address = (base, word & 15) if by_register else () if base == PC else (base,)
     if not word >> 20 & 1:
         return Instruction("store_register" if by_register else "store", address=address)
-    to_pc = register == PC and word & 0x00600000 == 0x00400000
-    return Instruction("load", address=address, writes=register, jump="memory" if to_pc else "")
+    if register != PC:
+        return Instruction("load", address=address, writes=register)
+    of_word = word & 0x00600000 == 0x00400000
+    return Instruction("load", address=address, jump="memory") if of_word else Instruction("alu")  # PLD, PLI
 
 
 def _float_multiple(word: int) -> Instruction:

@@ -12,8 +12,11 @@ What was found out about unicorn 2.1.4, by test:
 * Not found: unaligned LDM, STM, LDRD, STRD, VLDR, VSTR on M3 and above, which fault on the real core.
 * Pages may be as small as 256 bytes, so a region ends where it ends.
 * A block hook is part of the translated code: without a flush, code translated before is not counted. Then it is
-  exact, for each turn of a loop and for long straight code. But stopping and going on calls the hook twice for one
-  block; so the counted inference runs in one go.
+  exact, for each turn of a loop and for long straight code.
+* Stopping from another thread (its timeout does that too) and going on is not exact: a block hook is called twice, and
+  a store to a peripheral is done twice, so a character is printed twice. Therefore each stretch runs in one go, up to a
+  stop address, and a timeout is always the end. emu_start runs in a thread of its own, because Python hears the
+  keyboard's interrupt only between two of its own steps.
 
 Chosen: a callback per block through unicorn's C interface, instead of the wrapper of its Python binding, because the
 wrapper doubles the time.
@@ -26,6 +29,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tinycompiler.board import Board, Region
@@ -40,7 +44,6 @@ PERIPHERALS = (0x40000000, 0x20000000)
 PRIVATE_PERIPHERALS = (0xE0000000, 0x00100000)
 COPROCESSOR_ACCESS = 0xE000ED88  # CPACR
 SMALLEST_PAGE, LARGEST_PAGE = 256, 4096
-CHUNK_SECONDS = 0.2  # how long Python waits inside unicorn, where an interrupt from the keyboard does not reach it
 NOWHERE = 0xFFFFFFFE
 
 # What the Cortex-M models lack but unicorn does not refuse, see above.
@@ -143,10 +146,10 @@ class Machine:
     def go(self, until: int) -> bool:
         """Run until the instruction at `until` is next; False when the firmware finished before."""
         self.engine.ctl_flush_tb()  # a stop address is part of the translated code
-        while not self.finished and self._pc != until:
+        while not self.finished and self._pc != until:  # WFI ends a start, too
             if time.monotonic() > self._deadline:
                 raise EmulatorError(self._hang("the time limit"))
-            self._start(until, seconds=CHUNK_SECONDS)
+            self._start(until)
         self._check_fault_line()
         return not self.finished
 
@@ -171,7 +174,7 @@ class Machine:
             _hook_blocks(self.engine, self.unicorn, on_invoke, invoke.address, invoke.address + invoke.size - 1),
             _hook_blocks(self.engine, self.unicorn, on_block, 1, 0),
         ]
-        self._start(until, seconds=max(0.001, self._deadline - time.monotonic()), instructions=limit)
+        self._start(until, instructions=limit)
         for unhook in hooks:
             unhook()
         self._check_fault_line()
@@ -180,12 +183,18 @@ class Machine:
             raise EmulatorError(self._hang("the time limit" if late else f"the limit of {limit:,} instructions"))
         return segments
 
-    def _start(self, until: int, *, seconds: float, instructions: int = 0) -> None:
-        unicorn = self.unicorn
-        try:
-            self.engine.emu_start(self._pc | 1, until, timeout=int(seconds * 1e6), count=instructions)
-        except unicorn.UcError as problem:
-            raise EmulatorError(self._describe(problem)) from None
+    def _start(self, until: int, *, instructions: int = 0) -> None:
+        microseconds = int(1e6 * max(0.001, self._deadline - time.monotonic()))
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            begin = self._pc | 1
+            work = pool.submit(self.engine.emu_start, begin, until, timeout=microseconds, count=instructions)
+            try:
+                work.result()
+            except self.unicorn.UcError as problem:
+                raise EmulatorError(self._describe(problem)) from None
+            except KeyboardInterrupt:
+                self.engine.emu_stop()
+                raise
         self._pc = self._register("PC")
         if self._exception is not None:
             raise EmulatorError(self._describe(None))
@@ -236,7 +245,9 @@ class Machine:
         place = f"{self.where(pc)}, called from {self.where(link)}"
         if self._violation is not None:
             kind, address, size = self._violation
-            text = f"{_access(self.unicorn, kind, size)} 0x{address:08x} by {place}: {self._rule(kind, address)}"
+            what = _access(self.unicorn, kind, size)
+            agent = f"by {place}" if what else f"called from {self.where(link)}"
+            text = f"{what or 'execution at'} 0x{address:08x} {agent}: {self._rule(address)}"
         elif self._exception is not None:
             text = f"{_EXCEPTIONS.get(self._exception, f'exception {self._exception}')} in {place}"
         else:
@@ -245,7 +256,7 @@ class Machine:
         overflow = f"; the stack overflowed (sp 0x{stack:08x}, RAM begins at 0x{bottom:08x})"
         return text + (overflow if stack < bottom else "")
 
-    def _rule(self, kind: int, address: int) -> str:
+    def _rule(self, address: int) -> str:
         for region in self.board.regions:
             if region.address <= address < region.address + region.size:
                 allowed = "read and executed" if region.kind == "flash" else "read and written"
@@ -254,8 +265,9 @@ class Machine:
 
 
 def _access(unicorn: Any, kind: int, size: int) -> str:
+    """Words for a data access; none for an instruction fetch."""
     if kind in (unicorn.UC_MEM_FETCH_UNMAPPED, unicorn.UC_MEM_FETCH_PROT):
-        return "execution at"
+        return ""
     writes = kind in (unicorn.UC_MEM_WRITE_UNMAPPED, unicorn.UC_MEM_WRITE_PROT)
     return f"{'write' if writes else 'read'} of {size} bytes at"
 

@@ -1,0 +1,152 @@
+"""Verify: what the device printed against what the judge computes, byte for byte."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinycompiler.board import Board
+from tinycompiler.build import Elf, build
+from tinycompiler.emit import Program
+from tinycompiler.emulators import Run, run
+from tinycompiler.errors import DoesNotFit, EmulatorError
+from tinycompiler.kernels import Calls
+from tinycompiler.progress import Progress
+from tinycompiler.reference import Reference
+from tinycompiler.tensor import Array, Tensor
+from tinycompiler.vectors import Vector, batches
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first wrong value."""
+
+    vector: str
+    node: str
+    tensor: str
+    index: tuple[int, ...]
+    device: float
+    reference: float
+
+    def __str__(self) -> str:
+        place = f"element {self.index}"
+        if len(self.index) == 4:
+            _, y, x, channel = self.index
+            place = f"channel {channel} of pixel ({y}, {x})"
+        return (
+            f"first difference: vector {self.vector}, node {self.node}, tensor '{self.tensor}', {place}: "
+            f"the device computed {self.device}, the reference {self.reference}"
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, and what was found."""
+
+    reference: str
+    vectors: int
+    outputs: int
+    """Output bytes compared."""
+    mismatches: int
+    """Bytes that differ, of outputs and of layers."""
+    max_abs_diff: float
+    layers_checked: int
+    """Intermediate tensors compared, per vector."""
+    layer_bytes: int
+    first: Difference | None
+
+    @property
+    def exact(self) -> bool:
+        return self.mismatches == 0
+
+
+def execute(
+    program: Program,
+    board: Board,
+    vectors: Sequence[Vector],
+    *,
+    emulator: str,
+    progress: Progress,
+    layers: bool = False,
+    first: Elf | None = None,
+) -> list[Run]:
+    """Runs every vector on the board, in as many images as the spare flash demands; instructions are counted in the first run.
+
+    `first` is an image that was already linked with vectors[:1]; it tells how much flash is spare.
+    """
+    image = first or build(program, board, vectors=[vectors[0].bytes], layers=layers)
+    memory = image.memory
+    if not memory.vectors_fit:
+        raise DoesNotFit(
+            f"{program.name} on {board.name}: {memory.spare_flash:,} bytes of flash are left, and one test input needs "
+            f"{len(vectors[0].bytes):,}; verify on a board with more flash and the same core"
+        )
+    runs: list[Run] = []
+    done = 0
+    for batch in batches(vectors, memory.spare_flash):
+        if batch != [vectors[0]] or layers or first is None:
+            progress("building firmware", done, len(vectors))
+            image = build(program, board, vectors=[v.bytes for v in batch], layers=layers)
+
+        def tell(inferences: int, _: int, start: int = done) -> None:
+            progress(f"running on {board.name}", start + inferences, len(vectors))
+
+        runs.append(run(image, board, emulator=emulator, count=not runs and not layers, progress=tell))
+        if len(runs[-1].outputs) != len(batch):
+            raise EmulatorError(f"{emulator}: {len(batch)} inferences were asked for, {len(runs[-1].outputs)} answered")
+        done += len(batch)
+    return runs
+
+
+def compare(
+    calls: Calls,
+    vectors: Sequence[Vector],
+    runs: Sequence[Run],
+    judge: Reference,
+    *,
+    layers: bool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Verification:
+    """Every output byte of every run, and with `layers` every tensor that some node wrote, against the judge."""
+    graph = calls.graph
+    where = {name: call.node.name for call in calls.calls for name in call.node.outputs}
+    outputs = {name: calls.memory_of(name) for name in graph.outputs}
+    hooks = [(step, i, name) for step, c in enumerate(calls.calls) for i, name in enumerate(c.node.outputs)]
+    wanted = list(dict.fromkeys([*(name for _, _, name in hooks if layers), *graph.outputs]))
+    compared = mismatches = layer_bytes = 0
+    largest = 0.0
+    first: Difference | None = None
+    answers = [(r, i) for r in runs for i in range(len(r.outputs))]
+    for number, (vector, (ran, i)) in enumerate(zip(vectors, answers, strict=True)):
+        truth = judge(vector.values, wanted)
+        pairs = [(name, ran.nodes[i, step, k]) for step, k, name in hooks] if layers else []
+        layer_bytes += sum(len(data) for _, data in pairs)
+        pairs += list(zip(graph.outputs, ran.outputs[i], strict=True))
+        compared += sum(len(data) for data in ran.outputs[i])
+        for name, data in pairs:
+            wrong, size, difference = _compare(graph.tensors[name], data, truth[name])
+            mismatches += wrong
+            largest = max(largest, size)
+            if difference is not None and first is None:
+                index, device, right = difference
+                node = where.get(outputs.get(name, name), name)
+                first = Difference(vector.label, node, name, index, device, right)
+        tell(number + 1)
+    checked = len(hooks) if layers else 0
+    return Verification(judge.name, len(vectors), compared, mismatches, largest, checked, layer_bytes, first)
+
+
+def _compare(
+    tensor: Tensor, data: bytes, truth: Array
+) -> tuple[int, float, tuple[tuple[int, ...], float, float] | None]:
+    """(differing bytes, largest difference, the first: index, device, reference)."""
+    expected = np.ascontiguousarray(truth).astype(tensor.dtype.numpy.newbyteorder("<"))
+    if data == expected.tobytes():
+        return 0, 0.0, None
+    found = np.frombuffer(data, tensor.dtype.numpy.newbyteorder("<")).reshape(tensor.shape)
+    expected = expected.reshape(tensor.shape)
+    raw = np.frombuffer(data, np.uint8) != np.frombuffer(expected.tobytes(), np.uint8)
+    different = raw.reshape(-1, tensor.dtype.bytes).any(axis=1)
+    index = tuple(int(v) for v in np.unravel_index(int(np.argmax(different)), tensor.shape))
+    distance = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
+    return int(raw.sum()), distance, (index, float(found[index]), float(expected[index]))
