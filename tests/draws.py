@@ -6,6 +6,7 @@ A drawn `Case` prints as the call that makes its model, so a failing example can
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,30 @@ Told = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """Weights or biases by the name of a pattern."""
+
+    name: str
+    shape: tuple[int, ...]
+    seed: int = 0
+
+    @property
+    def values(self) -> Array:
+        return PATTERNS[self.name](self.shape, np.random.default_rng(self.seed))
+
+
+PATTERNS: dict[str, Callable[[tuple[int, ...], np.random.Generator], Array]] = {
+    "all 127": lambda shape, _: np.full(shape, 127, np.int8),
+    "all -127": lambda shape, _: np.full(shape, -127, np.int8),
+    "all -128": lambda shape, _: np.full(shape, -128, np.int8),
+    "alternating": lambda shape, _: (127 - 254 * (np.arange(prod(shape)) % 2)).reshape(shape).astype(np.int8),
+    "zero": lambda shape, _: np.zeros(shape, np.int8),
+    "small": lambda shape, rng: rng.integers(-2, 3, shape).astype(np.int8),
+    "small bias": lambda shape, rng: rng.integers(-9, 10, shape).astype(np.int32),
+}
+
+
+@dataclass(frozen=True)
 class Case:
     """One call of a function of `tests.models`."""
 
@@ -35,7 +60,8 @@ class Case:
         return f"{self.make.__name__}(np.random.default_rng({self.seed}){told})"
 
     def model(self, **more: Any) -> bytes:
-        return self.make(np.random.default_rng(self.seed), **(self.told | more))
+        told = {key: value.values if isinstance(value, Pattern) else value for key, value in self.told.items()}
+        return self.make(np.random.default_rng(self.seed), **(told | more))
 
     def graph(self, numerics: Numerics) -> Graph:
         return graph_of(self.model(), numerics)
@@ -97,15 +123,6 @@ def scales(low: float = 1e-3, high: float = 1.0) -> SearchStrategy[float]:
     )
 
 
-PATTERNS: dict[str, Callable[[tuple[int, ...]], Array]] = {
-    "all 127": lambda shape: np.full(shape, 127, np.int8),
-    "all -127": lambda shape: np.full(shape, -127, np.int8),
-    "alternating": lambda shape: (127 * (1 - 2 * (np.arange(np.prod(shape)) % 2))).reshape(shape).astype(np.int8),
-    "zero": lambda shape: np.zeros(shape, np.int8),
-}
-"""Weights at their limits, by the shape that they have."""
-
-
 @st.composite
 def weighted(draw: DrawFn, shape: tuple[int, ...], channels: int) -> Told:
     """Zero points, weights of a shape and scales of an operator, by the multiplier that comes of them.
@@ -118,13 +135,15 @@ def weighted(draw: DrawFn, shape: tuple[int, ...], channels: int) -> Told:
     kind = draw(st.sampled_from(("natural", "natural", "tie", "great", "any")))
     weight, source = 2.0 ** draw(exponents), 2.0 ** draw(exponents)
     if kind == "tie":
-        rng = np.random.default_rng(draw(seeds))
+        seed = draw(seeds)
         told |= {"per_channel": False, "input_scale": source, "weight_scale": weight}
-        told["weights"] = rng.integers(-2, 3, shape).astype(np.int8)
-        told["biases"] = rng.integers(-9, 10, channels).astype(np.int32)
+        told["weights"] = Pattern("small", shape, seed)
+        told["biases"] = Pattern("small bias", (channels,), seed)
         return told | {"output_scale": single(source * weight * 2.0 ** draw(st.integers(0, 10)))}
-    pattern = draw(st.sampled_from(("random", "random", "random", *PATTERNS)))
-    told |= {"per_channel": draw(st.booleans())} | ({} if pattern == "random" else {"weights": PATTERNS[pattern](shape)})
+    told["per_channel"] = draw(st.booleans())
+    pattern = draw(st.sampled_from(("random", "random", "random", "all 127", "all -127", "alternating", "zero")))
+    if pattern != "random":
+        told["weights"] = Pattern(pattern, shape)
     if kind == "natural":
         return told
     source = single(source * draw(st.floats(1, 2)))
@@ -254,7 +273,7 @@ def _concatenation(draw: DrawFn) -> Told:
 @st.composite
 def _reshape(draw: DrawFn) -> Told:
     shape = tuple(draw(st.integers(1, 5)) for _ in range(draw(st.integers(1, 4))))
-    return {"shape": shape, "new_shape": (1, int(np.prod(shape))), "zero_point": draw(zero_points)}
+    return {"shape": shape, "new_shape": (1, prod(shape)), "zero_point": draw(zero_points)}
 
 
 @st.composite

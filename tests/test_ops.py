@@ -1,0 +1,95 @@
+"""The numpy references, byte for byte against the interpreters that they are references of.
+
+Each operator has its own one-operator networks, see `tests.draws`; the judges are in `tests.judges`.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import models
+from tests.draws import STRATEGIES, Case, graph_of, seeds, trial_inputs
+from tests.judges import judge
+from tinycompiler.graph import Graph
+from tinycompiler.ops import OPERATORS, Numerics
+from tinycompiler.tensor import Array
+
+PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
+
+
+def judged_model(case: Case, numerics: Numerics) -> bytes:
+    """The network for the judge: LiteRT refuses an int8 CONV_2D without a bias, so it gets one of zeros."""
+    if numerics is Numerics.LITERT and case.make is models.conv_2d and case.told.get("bias") is False:
+        return case.model(bias=True, biases=np.zeros(case.told["filters"], np.int32))
+    return case.model()
+
+
+def assert_same(ours: Array, theirs: Array, what: str) -> None:
+    """Equal shapes and bytes, or a message with the first difference."""
+    assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, and the judge's is {theirs.shape}"
+    assert ours.dtype == theirs.dtype, f"{what}: {ours.dtype}, and the judge's is {theirs.dtype}"
+    wrong = np.argwhere(ours != theirs)
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        raise AssertionError(f"{what}: {len(wrong)} of {ours.size} differ, first at {at}: {ours[at]}, not {theirs[at]}")
+
+
+def check(case: Case, numerics: Numerics, seed: int) -> None:
+    graph = case.graph(numerics)
+    trials = trial_inputs(graph, seed)
+    for number, (feeds, wanted) in enumerate(
+        zip(trials, judge(judged_model(case, numerics), graph, trials), strict=True)
+    ):
+        values = graph.evaluate(feeds)
+        for name, theirs in zip(graph.outputs, wanted, strict=True):
+            assert_same(values[name], theirs, f"trial {number}, {name}")
+
+
+@PROFILES
+@pytest.mark.parametrize("operator", STRATEGIES)
+@given(data=st.data(), seed=seeds)
+def test_bytes_are_the_judges(data: st.DataObject, seed: int, operator: str, numerics: Numerics) -> None:
+    check(data.draw(STRATEGIES[operator]), numerics, seed)
+
+
+def test_every_operator_is_tried() -> None:
+    assert {op.name for op in OPERATORS} == set(STRATEGIES)
+
+
+# Where the two profiles part.
+
+DIFFERENT = {
+    "FULLY_CONNECTED": Case(models.fully_connected, 3, {"shape": (64, 20), "units": 64}),
+    "LOGISTIC": Case(models.logistic, 0, {"shape": (1, 256), "input_scale": 0.05}),
+    "MUL": Case(models.mul, 0, {"shape": (1, 64, 64, 3)}),
+    "RELU6": Case(models.relu6, 0, {"shape": (1, 16, 16, 1), "input_scale": 0.05, "output_scale": 0.1}),
+}
+"""Operators of which the references differ, and a network that shows it."""
+
+
+def both_profiles(case: Case, seed: int) -> tuple[list[Array], list[Array]]:
+    """The judges' outputs of the trials."""
+    graphs = [case.graph(numerics) for numerics in Numerics]
+    trials = trial_inputs(graphs[0], seed)
+    litert, tflm = ([outputs[0] for outputs in judge(judged_model(case, g.numerics), g, trials)] for g in graphs)
+    return litert, tflm
+
+
+@pytest.mark.parametrize("operator", DIFFERENT)
+def test_profiles_differ(operator: str) -> None:
+    litert, tflm = both_profiles(DIFFERENT[operator], 0)
+    assert any((a != b).any() for a, b in zip(litert, tflm, strict=True))
+
+
+@pytest.mark.parametrize("operator", [name for name in STRATEGIES if name not in DIFFERENT])
+@given(data=st.data(), seed=seeds)
+def test_profiles_agree(data: st.DataObject, seed: int, operator: str) -> None:
+    """Our two references of such an operator are one; `test_bytes_are_the_judges` holds each to its judge."""
+    graph = data.draw(STRATEGIES[operator]).graph(Numerics.LITERT)
+    for feeds in trial_inputs(graph, seed):
+        litert, tflm = (replace(graph, numerics=numerics).evaluate(feeds) for numerics in Numerics)
+        for name in graph.outputs:
+            assert_same(litert[name], tflm[name], name)

@@ -1,0 +1,332 @@
+"""Compiles quantized TFLite networks to self-contained C11 for Cortex-M, and proves that they fit and compute the same bytes."""
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinycompiler import catalog, reference, verify as verification
+from tinycompiler.board import Board, load
+from tinycompiler.build import Elf, toolchain
+from tinycompiler.compile import Compiled, compile_model, link
+from tinycompiler.doctor import examine
+from tinycompiler.emulators import Run, renode_files, run as run_image
+from tinycompiler.errors import BuildError, DoesNotFit, ModelError, UsageError
+from tinycompiler.kernels import lower
+from tinycompiler.memory import draw
+from tinycompiler.ops import Numerics
+from tinycompiler.output import read_program, write
+from tinycompiler.passes import optimize
+from tinycompiler.progress import Progress
+from tinycompiler.readers.network import inspect
+from tinycompiler.report import Report, load_report, make, markdown, table, terminal
+from tinycompiler.tensor import DType
+from tinycompiler.vectors import Vector, extreme_vectors, random_vectors, user_vectors
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command says, as text and as JSON, and its exit code."""
+
+    text: str
+    data: Mapping[str, Any]
+    exit_code: int = 0
+
+
+Action = Callable[[Namespace], Outcome]
+
+
+def check(options: Namespace) -> Outcome:
+    """Every blocker of a model; with a board, also those of its kernels and of the plan."""
+    found = inspect(options.model, Numerics(options.numerics))
+    blockers = list(found.blockers)
+    board = load(options.board) if options.board else None
+    report = None
+    if found.graph is not None and board is not None:
+        try:
+            lower(optimize(found.graph), board.core)
+        except ModelError as refusal:
+            blockers += str(refusal).splitlines()
+        else:
+            report = _report(compile_model(options.model, board, Numerics(options.numerics)), without_elf="`check` links nothing")
+    data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers}
+    if report is not None:
+        data |= {"plan": report.data["plan"], "shortfall": report.data["shortfall"]}
+    if blockers:
+        lines = [f"{options.model.name}: {len(blockers)} blockers", *(f"  {b}" for b in blockers)]
+        return Outcome("\n".join(lines), data, ModelError.exit_code)
+    if report is not None:
+        code = 0 if report.data["shortfall"] is None else DoesNotFit.exit_code
+        return Outcome(terminal(report), data, code)
+    graph = found.graph
+    assert graph is not None
+    return Outcome(f"{options.model.name}: no blockers, {len(graph.nodes)} operators, {graph.total_macs:,} MACs", data)
+
+
+def compile_(options: Namespace) -> Outcome:
+    """The whole line up to the linked image, and an output folder when it fits."""
+    progress = Progress()
+    board = load(options.board)
+    progress(f"compiling {options.model.name}")
+    compiled = compile_model(options.model, board, Numerics(options.numerics))
+    if options.stop in ("graph", "calls", "plan", "program"):
+        progress.done()
+        return _stopped(options.stop, compiled)
+    vectors = random_vectors(compiled.graph, 1, 0)
+    progress("building firmware")
+    compiled, elf, missing = _linked(compiled, vectors)
+    progress.done()
+    if options.stop == "elf":
+        return _elf_listing(elf, missing)
+    report = _report(compiled, elf=elf, without_elf=missing)
+    fits = report.data["shortfall"] is None
+    text = terminal(report, verbose=options.verbose)
+    if fits and options.output:
+        write(options.output, _output_files(compiled, report, elf, vectors))
+        text += f"\nwritten to {options.output}\n"
+    return Outcome(text, report.data, 0 if fits else DoesNotFit.exit_code)
+
+
+def run(options: Namespace) -> Outcome:
+    """Runs a model or an output folder, and shows the outputs."""
+    board = load(options.board)
+    if options.model.is_dir():
+        return _run_output(options, board)
+    compiled = compile_model(options.model, board, Numerics(options.numerics))
+    vectors = user_vectors(compiled.graph, options.input) if options.input else random_vectors(compiled.graph, 1, options.seed)
+    compiled, elf, runs = _execute(compiled, vectors, options)
+    report = _report(compiled, elf=elf, run=_merged(runs))
+    outputs = [_decoded(compiled, v.label, data) for v, data in zip(vectors, _answers(runs), strict=True)]
+    text = "\n".join([terminal(report, verbose=options.verbose), *(_shown(o) for o in outputs)])
+    return Outcome(text, {**report.data, "outputs": outputs})
+
+
+def verify(options: Namespace) -> Outcome:
+    """Runs seeded, extreme and user inputs, and compares with the reference."""
+    progress = Progress()
+    board = load(options.board)
+    compiled = compile_model(options.model, board, Numerics(options.numerics))
+    judge = reference.reference(compiled.data, compiled.file, compiled.network, layers=options.layers)
+    vectors = random_vectors(compiled.graph, options.n, options.seed) + extreme_vectors(compiled.graph)
+    if options.input:
+        vectors = user_vectors(compiled.graph, options.input) + vectors
+    compiled, elf, runs = _execute(compiled, vectors, options, progress)
+    result = verification.compare(compiled.calls, vectors, runs, judge, layers=False)
+    if options.layers:
+        hooked = verification.execute(
+            compiled.program, board, vectors, emulator=options.emulator, progress=progress, layers=True
+        )
+        layers = verification.compare(compiled.calls, vectors, hooked, judge, layers=True)
+        result = replace(layers, mismatches=layers.mismatches + result.mismatches, first=layers.first or result.first)
+    progress.done()
+    report = _report(compiled, elf=elf, run=_merged(runs), result=result)
+    return Outcome(terminal(report, verbose=options.verbose), report.data, 0 if result.exact else 1)
+
+
+def report(options: Namespace) -> Outcome:
+    """The report that compile left."""
+    try:
+        found = load_report(options.output)
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{options.output}: no report of `tinycompiler compile` there ({problem})") from problem
+    text = markdown(found) if options.markdown else terminal(found, verbose=options.verbose)
+    return Outcome(text, found.data)
+
+
+def boards(options: Namespace) -> Outcome:
+    """All boards."""
+    found = catalog.boards()
+    rows: list[Sequence[object]] = [("board", "part", "core", "flash", "RAM", "name")]
+    rows += [(b.name, b.mcu, b.core.name, b.flash.size, b.ram.size, b.title) for b in found]
+    data = {
+        "boards": [
+            {
+                "name": b.name,
+                "title": b.title,
+                "mcu": b.mcu,
+                "core": b.core.name,
+                "regions": [asdict(r) for r in b.regions],
+            }
+            for b in found
+        ]
+    }
+    return Outcome(catalog.boards_markdown() if options.markdown else table(rows, right="lllrr"), data)
+
+
+def ops(options: Namespace) -> Outcome:
+    """All operators."""
+    found = catalog.operator_rows()
+    kinds = list(found[0].kernels)
+    rows: list[Sequence[object]] = [("operator", "types", *kinds)]
+    rows += [(r.operator, r.types, *r.kernels.values()) for r in found]
+    data = {"operators": [asdict(r) for r in found]}
+    return Outcome(catalog.operators_markdown() if options.markdown else table(rows), data)
+
+
+def doctor(_: Namespace) -> Outcome:
+    """All tools."""
+    found = examine()
+    rows = [("ok" if f.found else "MISSING", f.tool, f.found or f.install, "" if f.found else f"gives {f.gives}") for f in found]
+    return Outcome(table(rows), {"tools": [asdict(f) for f in found]})
+
+
+# What the commands share.
+
+
+def _linked(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf | None, str]:
+    """The image, or None and why there is none: no compiler is no error where a plan will do."""
+    try:
+        toolchain()
+    except BuildError as missing:
+        return compiled, None, str(missing)
+    return (*link(compiled, vectors), "")
+
+
+def _execute(
+    compiled: Compiled, vectors: Sequence[Vector], options: Namespace, progress: Progress | None = None
+) -> tuple[Compiled, Elf, list[Run]]:
+    """Builds and runs; DoesNotFit with the whole report when it does not fit."""
+    progress = progress or Progress()
+    progress("building firmware")
+    compiled, elf = link(compiled, vectors[:1])
+    if not elf.memory.fits:
+        progress.done()
+        raise DoesNotFit("\n" + terminal(_report(compiled, elf=elf)).rstrip())
+    runs = verification.execute(
+        compiled.program, compiled.board, vectors, emulator=options.emulator, progress=progress, first=elf
+    )
+    progress.done()
+    return compiled, elf, runs
+
+
+def _report(
+    compiled: Compiled,
+    *,
+    elf: Elf | None = None,
+    run: Run | None = None,
+    result: verification.Verification | None = None,
+    without_elf: str = "",
+) -> Report:
+    return make(
+        network=compiled.network,
+        calls=compiled.calls,
+        layout=compiled.layout,
+        program=compiled.program,
+        sha256=compiled.source.sha256,
+        board=compiled.board,
+        elf=elf,
+        run=run,
+        verification=result,
+        without_elf=without_elf,
+    )
+
+
+def _stopped(noun: str, compiled: Compiled) -> Outcome:
+    text = {
+        "graph": lambda: str(compiled.graph),
+        "calls": lambda: str(compiled.calls),
+        "plan": lambda: draw(compiled.layout.plan),
+        "program": lambda: str(compiled.program) + "\n".join(compiled.program.files.values()),
+    }[noun]()
+    return Outcome(text, {noun: text})
+
+
+def _elf_listing(elf: Elf | None, missing: str) -> Outcome:
+    if elf is None:
+        raise BuildError(missing)
+    sections = [(s.name, hex(s.address), s.size) for s in elf.sections]
+    symbols = [(s.name, hex(s.address), s.size) for s in sorted(elf.symbols, key=lambda s: (s.address, s.name))]
+    return Outcome(
+        table([("section", "address", "bytes"), *sections], right="lrr")
+        + "\n\n"
+        + table([("symbol", "address", "bytes"), *symbols], right="lrr"),
+        {"sections": sections, "symbols": symbols},
+    )
+
+
+def _output_files(
+    compiled: Compiled, report: Report, elf: Elf | None, vectors: Sequence[Vector]
+) -> dict[str, str | bytes]:
+    """Everything that `compile` leaves behind."""
+    files: dict[str, str | bytes] = {**compiled.program.files, "report.json": report.json}
+    name, board, graph = compiled.program.name, compiled.board, compiled.graph
+    if elf is not None:
+        files[f"firmware/{name}.elf"] = elf.image
+    if board.renode is not None:
+        image = f"../firmware/{name}.elf"
+        values = [graph.evaluate(dict(zip(graph.inputs, v.values, strict=True))) for v in vectors]
+        expected = [[values[i][n].tobytes() for n in graph.outputs] for i in range(len(vectors))]
+        files[f"renode/{name}.repl"] = renode_files.repl(board)
+        files[f"renode/{name}.resc"] = renode_files.resc(board, name, image)
+        files[f"renode/{name}.robot"] = renode_files.robot(board, name, image, expected)
+    return files
+
+
+def _run_output(options: Namespace, board: Board) -> Outcome:
+    """Runs the sources in an output folder as they are there."""
+    program, manifest = read_program(options.model)
+    if manifest.get("core") != board.core.name:
+        raise UsageError(f"{options.model} was compiled for {manifest.get('core')}, and {board.name} is a {board.core.name}; compile again")
+    edges = _manifest_edges(manifest, "inputs")
+    if options.input:
+        vectors = _bytes_of(edges, options.input)
+    else:
+        rng = np.random.default_rng(options.seed)
+        vectors = [b"".join(rng.bytes(int(e["bytes"])) for e in edges)]
+    from tinycompiler.build import build
+
+    elf = build(program, board, vectors=vectors)
+    if not elf.memory.vectors_fit:
+        raise DoesNotFit(f"{program.name} with {len(vectors)} inputs does not fit on {board.name}")
+    ran = run_image(elf, board, emulator=options.emulator)
+    names = [str(e["name"]) for e in _manifest_edges(manifest, "outputs")]
+    outputs = [{n: data.hex() for n, data in zip(names, answer, strict=True)} for answer in ran.outputs]
+    lines = [f"{program.name} on {board.name}: {ran.instructions or 0:,} instructions (counted), {ran.inferences} inferences"]
+    lines += [f"{i} {n}: {data}" for i, answer in enumerate(outputs) for n, data in answer.items()]
+    return Outcome("\n".join(lines), {"name": program.name, "board": board.name, "instructions": ran.instructions, "outputs": outputs})
+
+
+def _manifest_edges(manifest: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    edges: list[Mapping[str, Any]] = manifest[kind]
+    return edges
+
+
+def _bytes_of(edges: Sequence[Mapping[str, Any]], path: Path) -> list[bytes]:
+    """A user's inputs for a network that is known by its manifest only."""
+    from tinycompiler.graph import Graph
+    from tinycompiler.tensor import Tensor
+
+    tensors = {e["name"]: Tensor(e["name"], tuple(e["shape"]), DType(e["dtype"])) for e in edges}
+    return [v.bytes for v in user_vectors(Graph("", tuple(tensors), (), (), tensors), path)]
+
+
+def _answers(runs: Sequence[Run]) -> list[tuple[bytes, ...]]:
+    return [answer for r in runs for answer in r.outputs]
+
+
+def _merged(runs: Sequence[Run]) -> Run:
+    """The first run, whose inference was counted, standing for all."""
+    return replace(runs[0], inferences=sum(r.inferences for r in runs), outputs=tuple(_answers(runs)))
+
+
+def _decoded(compiled: Compiled, label: str, answer: tuple[bytes, ...]) -> dict[str, Any]:
+    outputs = {}
+    for name, data in zip(compiled.graph.outputs, answer, strict=True):
+        t = compiled.graph.tensors[name]
+        values = np.frombuffer(data, t.dtype.numpy).reshape(t.shape)
+        quantized = t.dtype is not DType.FLOAT32 and t.quantization is not None
+        real = (values.astype(np.float64) - t.zero_point) * t.scale if quantized else values
+        outputs[name] = {"values": values.tolist(), "real": np.round(np.asarray(real, np.float64), 6).tolist()}
+    return {"input": label, "outputs": outputs}
+
+
+def _shown(decoded: Mapping[str, Any]) -> str:
+    lines = [decoded["input"]]
+    for name, output in decoded["outputs"].items():
+        real = np.asarray(output["real"]).ravel()
+        text = np.array2string(real, threshold=16, precision=4, max_line_width=120)
+        lines.append(f"  {name}: {text}  largest at {int(np.argmax(real))}")
+    return "\n".join(lines)

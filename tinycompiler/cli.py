@@ -1,0 +1,128 @@
+"""The command line: arguments and exit codes, nothing else."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinycompiler import __version__, actions
+from tinycompiler.errors import TinyCompilerError
+from tinycompiler.ops import Numerics
+
+EPILOG = "exit codes: 0 fine, 1 the answer is no (does not fit, mismatch), 2 usage, 3 unsupported or broken model, 4 a tool is missing"
+STOPS = ("graph", "calls", "plan", "program", "elf")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        outcome: actions.Outcome = options.action(options)
+    except TinyCompilerError as problem:
+        if getattr(options, "json", False):
+            print(json.dumps({"error": str(problem), "kind": type(problem).__name__}, indent=2))
+        else:
+            print(f"tinycompiler: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("tinycompiler: interrupted", file=sys.stderr)
+        return 130
+    try:
+        print(json.dumps(outcome.data, indent=2) if options.json else outcome.text.rstrip("\n"))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stdout = None  # type: ignore[assignment]
+    return outcome.exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands; also what the README's usage is tested against."""
+    parser = argparse.ArgumentParser(prog="tinycompiler", description=actions.__doc__, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"tinycompiler {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = _command(commands, "check", actions.check, "name every blocker of a model at once; needs no compiler")
+    _model(check)
+    _board(check, required=False)
+
+    compile_ = _command(commands, "compile", actions.compile_, "write C sources, weights, manifest and fit report")
+    _model(compile_)
+    _board(compile_)
+    compile_.add_argument("-o", "--output", type=Path, help="folder to write")
+    compile_.add_argument("--stop", choices=STOPS, help="print that noun of the line, and leave")
+    compile_.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
+
+    run = _command(commands, "run", actions.run, "run a model, or the output of compile, on an emulated board")
+    run.add_argument("model", type=Path, metavar="MODEL|OUT", help=".tflite file, or folder written by compile")
+    _numerics(run)
+    _board(run)
+    _execution(run)
+    run.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
+
+    verify = _command(commands, "verify", actions.verify, "compare every output byte on an emulated board with the reference")
+    _model(verify)
+    _board(verify)
+    _execution(verify)
+    verify.add_argument("-n", type=_positive, default=8, help="random inputs beside the extremes (default 8)")
+    verify.add_argument("--layers", action="store_true", help="also compare every intermediate tensor")
+    verify.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
+
+    report = _command(commands, "report", actions.report, "show the report in an output folder")
+    report.add_argument("output", type=Path, metavar="OUT", help="folder written by compile")
+    report.add_argument("--markdown", action="store_true", help="as Markdown")
+    report.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
+
+    for name, action, text in (
+        ("boards", actions.boards, "list the boards"),
+        ("ops", actions.ops, "list operators, types and kernels"),
+        ("doctor", actions.doctor, "list the tools found, and what the missing ones would give"),
+    ):
+        listing = _command(commands, name, action, text)
+        if name != "doctor":
+            listing.add_argument("--markdown", action="store_true", help="as Markdown")
+    return parser
+
+
+def _command(commands: Any, name: str, action: actions.Action, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
+    parser.set_defaults(action=action)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".tflite file")
+    _numerics(parser)
+
+
+def _numerics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--numerics",
+        choices=[n.value for n in Numerics],
+        default=Numerics.LITERT.value,
+        help="whose bytes to reproduce (default litert)",
+    )
+
+
+def _board(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("-b", "--board", required=required, help="name from `tinycompiler boards`, or path to a TOML file")
+
+
+def _execution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input", type=Path, help=".npy or .npz with inputs")
+    parser.add_argument("--seed", type=int, default=0, help="of random inputs (default 0)")
+    parser.add_argument("--emulator", choices=("unicorn", "renode"), default="unicorn", help="(default unicorn)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
