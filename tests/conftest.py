@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `fast` by default, the same examples every time; `pytest --hypothesis-profile thorough` tries many more."""
+"""Hypothesis profiles: `fast` by default, the same examples every time; `--hypothesis-profile thorough` tries more."""
 
 from hypothesis import HealthCheck, settings
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for one-operator networks: what `tests.models` is to be told, and the inputs that try an operator hardest.
+"""Hypothesis strategies for one-operator networks: what `tests.models` is told, and the inputs that try an operator hardest.
 
 A drawn `Case` prints as the call that makes its model, so a failing example can be pasted.
 """
@@ -127,8 +127,8 @@ def scales(low: float = 1e-3, high: float = 1.0) -> SearchStrategy[float]:
 def weighted(draw: DrawFn, shape: tuple[int, ...], channels: int) -> Told:
     """Zero points, weights of a shape and scales of an operator, by the multiplier that comes of them.
 
-    natural: outputs spread over int8. tie: the multiplier is 2^-shift and accumulators are small, so that many outputs fall
-    exactly between two steps. great: the multiplier is one or more. any: anything down to zero.
+    natural: outputs spread over int8. tie: the multiplier is 2^-shift and accumulators are small, so that many
+    outputs fall exactly between two steps. great: the multiplier is one or more. any: anything down to zero.
     """
     told: Told = {"input_zero_point": draw(zero_points), "output_zero_point": draw(zero_points)}
     told["bias"] = draw(st.integers(0, 3)) > 0

@@ -1,4 +1,6 @@
-"""tinycompiler: a trained, quantized network goes in; C11 that provably fits and provably computes the same bytes comes out."""
+"""tinycompiler: a trained, quantized network goes in; C11 that provably fits and provably computes the same bytes
+comes out.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
 

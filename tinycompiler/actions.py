@@ -1,4 +1,6 @@
-"""Compiles quantized TFLite networks to self-contained C11 for Cortex-M, and proves that they fit and compute the same bytes."""
+"""Compiles quantized TFLite networks to self-contained C11 for Cortex-M, and proves that they fit and compute the
+same bytes.
+"""
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tinycompiler import catalog, reference, verify as verification
+from tinycompiler import catalog, reference
+from tinycompiler import verify as verification
 from tinycompiler.board import Board, load
 from tinycompiler.build import Elf, toolchain
 from tinycompiler.compile import Compiled, compile_model, link
 from tinycompiler.doctor import examine
-from tinycompiler.emulators import Run, renode_files, run as run_image
+from tinycompiler.emulators import Run, renode_files
+from tinycompiler.emulators import run as run_image
 from tinycompiler.errors import BuildError, DoesNotFit, ModelError, UsageError
 from tinycompiler.kernels import lower
 from tinycompiler.memory import draw
@@ -51,7 +55,9 @@ def check(options: Namespace) -> Outcome:
         except ModelError as refusal:
             blockers += str(refusal).splitlines()
         else:
-            report = _report(compile_model(options.model, board, Numerics(options.numerics)), without_elf="`check` links nothing")
+            report = _report(
+                compile_model(options.model, board, Numerics(options.numerics)), without_elf="`check` links nothing"
+            )
     data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers}
     if report is not None:
         data |= {"plan": report.data["plan"], "shortfall": report.data["shortfall"]}
@@ -96,7 +102,11 @@ def run(options: Namespace) -> Outcome:
     if options.model.is_dir():
         return _run_output(options, board)
     compiled = compile_model(options.model, board, Numerics(options.numerics))
-    vectors = user_vectors(compiled.graph, options.input) if options.input else random_vectors(compiled.graph, 1, options.seed)
+    vectors = (
+        user_vectors(compiled.graph, options.input)
+        if options.input
+        else random_vectors(compiled.graph, 1, options.seed)
+    )
     compiled, elf, runs = _execute(compiled, vectors, options)
     report = _report(compiled, elf=elf, run=_merged(runs))
     outputs = [_decoded(compiled, v.label, data) for v, data in zip(vectors, _answers(runs), strict=True)]
@@ -169,7 +179,10 @@ def ops(options: Namespace) -> Outcome:
 def doctor(_: Namespace) -> Outcome:
     """All tools."""
     found = examine()
-    rows = [("ok" if f.found else "MISSING", f.tool, f.found or f.install, "" if f.found else f"gives {f.gives}") for f in found]
+    rows = [
+        ("ok" if f.found else "MISSING", f.tool, f.found or f.install, "" if f.found else f"gives {f.gives}")
+        for f in found
+    ]
     return Outcome(table(rows), {"tools": [asdict(f) for f in found]})
 
 
@@ -269,7 +282,10 @@ def _run_output(options: Namespace, board: Board) -> Outcome:
     """Runs the sources in an output folder as they are there."""
     program, manifest = read_program(options.model)
     if manifest.get("core") != board.core.name:
-        raise UsageError(f"{options.model} was compiled for {manifest.get('core')}, and {board.name} is a {board.core.name}; compile again")
+        compiled_for = manifest.get("core")
+        raise UsageError(
+            f"{options.model} was compiled for {compiled_for}, and {board.name} is a {board.core.name}; compile again"
+        )
     edges = _manifest_edges(manifest, "inputs")
     if options.input:
         vectors = _bytes_of(edges, options.input)
@@ -284,9 +300,14 @@ def _run_output(options: Namespace, board: Board) -> Outcome:
     ran = run_image(elf, board, emulator=options.emulator)
     names = [str(e["name"]) for e in _manifest_edges(manifest, "outputs")]
     outputs = [{n: data.hex() for n, data in zip(names, answer, strict=True)} for answer in ran.outputs]
-    lines = [f"{program.name} on {board.name}: {ran.instructions or 0:,} instructions (counted), {ran.inferences} inferences"]
+    lines = [
+        f"{program.name} on {board.name}: {ran.instructions or 0:,} instructions (counted), {ran.inferences} inferences"
+    ]
     lines += [f"{i} {n}: {data}" for i, answer in enumerate(outputs) for n, data in answer.items()]
-    return Outcome("\n".join(lines), {"name": program.name, "board": board.name, "instructions": ran.instructions, "outputs": outputs})
+    return Outcome(
+        "\n".join(lines),
+        {"name": program.name, "board": board.name, "instructions": ran.instructions, "outputs": outputs},
+    )
 
 
 def _manifest_edges(manifest: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:

@@ -1,4 +1,6 @@
-"""The tables of operators and boards, made from the code: for `tinycompiler ops`, `tinycompiler boards` and the README."""
+"""The tables of operators and boards, made from the code: for `tinycompiler ops`, `tinycompiler boards` and the
+README.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +8,11 @@ from tinycompiler.board import CORES, Board, load, names
 from tinycompiler.kernels import ISAS, KERNELS
 from tinycompiler.ops import OPERATORS, Op, Reshape
 
-EDGE_TYPES = {"Quantize": "float32 -> int8, uint8", "Dequantize": "int8, uint8 -> float32", "Requantize": "int8, uint8 -> int8, uint8"}
+EDGE_TYPES = {
+    "Quantize": "float32 -> int8, uint8",
+    "Dequantize": "int8, uint8 -> float32",
+    "Requantize": "int8, uint8 -> int8, uint8",
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,10 @@ class Row:
 
 def operator_rows() -> list[Row]:
     """One row per operator class, by name."""
-    rows = [Row(op.name, EDGE_TYPES.get(op.__name__, "int8"), {isa: first_kernel(op, isa) for isa in ISAS}) for op in OPERATORS]
+    rows = [
+        Row(op.name, EDGE_TYPES.get(op.__name__, "int8"), {isa: first_kernel(op, isa) for isa in ISAS})
+        for op in OPERATORS
+    ]
     return sorted(rows, key=lambda r: (r.operator, r.types))
 
 
@@ -33,7 +42,11 @@ def first_kernel(op: type[Op], isa: str) -> str:
 
 def cores_of(isa: str) -> str:
     """The cores that run an instruction set's kernels first."""
-    return ", ".join(name.removeprefix("cortex-").removesuffix("f").upper().replace("PLUS", "+") for name, c in CORES.items() if c.isa == isa)
+    return ", ".join(
+        name.removeprefix("cortex-").removesuffix("f").upper().replace("PLUS", "+")
+        for name, c in CORES.items()
+        if c.isa == isa
+    )
 
 
 def boards() -> list[Board]:
@@ -43,8 +56,14 @@ def boards() -> list[Board]:
 
 def operators_markdown() -> str:
     """The README's operator table."""
-    lines = [f"| operator | types | {' | '.join(f'{isa} ({cores_of(isa)})' for isa in ISAS)} |", "|---" * (2 + len(ISAS)) + "|"]
-    lines += [f"| {r.operator} | {r.types} | {' | '.join(f'`{k}`' if ' ' not in k else k for k in r.kernels.values())} |" for r in operator_rows()]
+    lines = [
+        f"| operator | types | {' | '.join(f'{isa} ({cores_of(isa)})' for isa in ISAS)} |",
+        "|---" * (2 + len(ISAS)) + "|",
+    ]
+    lines += [
+        f"| {r.operator} | {r.types} | {' | '.join(f'`{k}`' if ' ' not in k else k for k in r.kernels.values())} |"
+        for r in operator_rows()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -52,6 +71,7 @@ def boards_markdown() -> str:
     """The README's board table."""
     lines = ["| board | part | core | flash KB | RAM KB | embedded emulator | real hardware |", "|---" * 7 + "|"]
     lines += [
-        f"| `{b.name}` | {b.mcu} | {b.core.name} | {b.flash.size // 1024} | {b.ram.size // 1024} | yes | not tried |" for b in boards()
+        f"| `{b.name}` | {b.mcu} | {b.core.name} | {b.flash.size // 1024} | {b.ram.size // 1024} | yes | not tried |"
+        for b in boards()
     ]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,10 @@ from tinycompiler import __version__, actions
 from tinycompiler.errors import TinyCompilerError
 from tinycompiler.ops import Numerics
 
-EPILOG = "exit codes: 0 fine, 1 the answer is no (does not fit, mismatch), 2 usage, 3 unsupported or broken model, 4 a tool is missing"
+EPILOG = (
+    "exit codes: 0 fine, 1 the answer is no (does not fit, mismatch), 2 usage, "
+    "3 unsupported or broken model, 4 a tool is missing"
+)
 STOPS = ("graph", "calls", "plan", "program", "elf")
 
 
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(outcome.data, indent=2) if options.json else outcome.text.rstrip("\n"))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     return outcome.exit_code
 
 
@@ -62,7 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     _execution(run)
     run.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
-    verify = _command(commands, "verify", actions.verify, "compare every output byte on an emulated board with the reference")
+    verify = _command(
+        commands, "verify", actions.verify, "compare every output byte on an emulated board with the reference"
+    )
     _model(verify)
     _board(verify)
     _execution(verify)
@@ -108,7 +113,9 @@ def _numerics(parser: argparse.ArgumentParser) -> None:
 
 
 def _board(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("-b", "--board", required=required, help="name from `tinycompiler boards`, or path to a TOML file")
+    parser.add_argument(
+        "-b", "--board", required=required, help="name from `tinycompiler boards`, or path to a TOML file"
+    )
 
 
 def _execution(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,8 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
-from tinycompiler.build import toolchain
+from tinycompiler.build import INSTALL, toolchain
 from tinycompiler.errors import BuildError
 
 
@@ -23,33 +22,33 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every tool that tinycompiler can use."""
+    renode = os.environ.get("TINYCOMPILER_RENODE", "renode")
     return [
         Finding("python", ".".join(map(str, sys.version_info[:3])), "tinycompiler itself", ""),
         _compiler(),
-        _package("unicorn", "unicorn", "the embedded emulator: run, verify", "pip install 'tinycompiler[emulator]'"),
-        _program("renode", os.environ.get("TINYCOMPILER_RENODE", "renode"), "the Renode emulator, for the emitted .resc and .robot",
-                 "the portable archive from renode.io, on PATH or in TINYCOMPILER_RENODE"),
-        _package("ai-edge-litert", "ai_edge_litert", "the judge of the litert numerics", "pip install 'tinycompiler[reference]'"),
-        _package("tflite-micro", "tflite_micro", "the judge of the tflm numerics", "pip install 'tinycompiler[reference-tflm]'"),
-    ]  # fmt: skip
+        _package("unicorn", "the embedded emulator: run, verify", "emulator"),
+        Finding(
+            "renode",
+            shutil.which(renode),
+            "the Renode emulator, for the emitted .resc and .robot files",
+            "the portable archive from renode.io, on PATH or named by TINYCOMPILER_RENODE",
+        ),
+        _package("ai-edge-litert", "the judge of the litert numerics", "reference"),
+        _package("tflite-micro", "the judge of the tflm numerics", "reference-tflm"),
+    ]
 
 
 def _compiler() -> Finding:
     gives = "the verdict on the linked ELF, and firmware to run"
-    install = "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi (Debian, Ubuntu); brew install --cask gcc-arm-embedded (macOS)"
     try:
-        return Finding("arm-none-eabi-gcc", toolchain().version, gives, install)
+        return Finding("arm-none-eabi-gcc", toolchain().version, gives, INSTALL)
     except BuildError:
-        return Finding("arm-none-eabi-gcc", None, gives, install)
+        return Finding("arm-none-eabi-gcc", None, gives, INSTALL)
 
 
-def _package(name: str, module: str, gives: str, install: str) -> Finding:
+def _package(name: str, gives: str, extra: str) -> Finding:
     try:
-        found = version(name) if find_spec(module) else None
+        found = version(name)
     except PackageNotFoundError:
         found = None
-    return Finding(name, found, gives, install)
-
-
-def _program(name: str, command: str, gives: str, install: str) -> Finding:
-    return Finding(name, shutil.which(command), gives, install)
+    return Finding(name, found, gives, f"pip install 'tinycompiler[{extra}]'")

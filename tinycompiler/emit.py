@@ -1,13 +1,14 @@
 """Calls and Layout become a Program: C11 sources, their header, and the files that a build needs.
 
-The only importer of jinja2. Instances of kernels are shared: calls with the same template, instruction set and context use one C function.
-Constants with the same bytes are stored once. Nothing here depends on the time, on paths or on the order of a dictionary that the graph
-did not give.
+Instances of kernels are shared: calls with the same template, instruction set and
+context use one C function. Constants with the same bytes are stored once. Nothing here depends on the time, on paths
+or on the order of a dictionary that the graph did not give.
 """
 
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -38,7 +39,9 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Files by name, relative to the output folder; `digest` covers all of them but measured figures (the stack bound)."""
+    """Files by name, relative to the output folder; `digest` covers all of them but measured figures (the stack
+    bound).
+    """
 
     name: str
     files: Mapping[str, str]
@@ -71,10 +74,8 @@ def _environment() -> jinja2.Environment:
 def c_words(data: np.ndarray[Any, Any], per_line: int = 12) -> str:
     """The elements as C initialisers, lines of a readable length."""
     flat = data.ravel()
-    if flat.dtype == np.uint32:
-        items = [f"0x{v:08x}" for v in flat.tolist()]
-    else:
-        items = [str(v) for v in flat.tolist()]
+    form = "0x{:08x}" if flat.dtype == np.uint32 else "{}"
+    items = [form.format(v) for v in flat.tolist()]
     lines = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
     return ",\n    ".join(lines)
 
@@ -170,7 +171,11 @@ class _Emitter:
             "arena_bytes": self.layout.plan.arena,
             "inputs": [describe(n) for n in self.graph.inputs],
             "outputs": [describe(n) for n in self.graph.outputs],
-            "files": {f: hashlib.sha256(text.encode()).hexdigest() for f, text in rendered.items() if not f.endswith(f"{self.name}.h")},
+            "files": {
+                f: hashlib.sha256(text.encode()).hexdigest()
+                for f, text in rendered.items()
+                if not f.endswith(f"{self.name}.h")
+            },
         }
         return json.dumps(manifest, indent=2) + "\n"
 
@@ -273,7 +278,7 @@ class _Emitter:
             operands.append(f"TC_ARENA({self.layout.scratch_offset(step)})")
         return {
             "type": f"tc_{call.template}",
-            "members": ", ".join(members),
+            "members": textwrap.fill(", ".join(members), 112, break_long_words=False, break_on_hyphens=False).split("\n"),
             "call": f"{instance}({', '.join(['&p', *operands])})",
         }
 

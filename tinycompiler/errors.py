@@ -9,8 +9,8 @@
     ├── BoardError              2   unknown board, or a board file that cannot be read
     └── UsageError              2   an argument or an input file that does not match the model
 
-Each message is one or more lines: the place, what was found, what was wanted, the way out. Foreign errors are translated at
-one boundary each; our own bugs stay `assert`.
+Each message is one or more lines: the place, what was found, what was wanted, the way out. Foreign errors are
+translated at one boundary each; our own bugs stay `assert`.
 """
 
 

@@ -1,8 +1,8 @@
 """TFLite's integer arithmetic, as numpy functions on int64 arrays holding int32 values.
 
-Source: the TFLite 8-bit quantization specification, and gemmlowp's fixed-point scheme ("Quantization and Training of Neural
-Networks for Efficient Integer-Arithmetic-Only Inference", Jacob et al. 2018, section 2.2 and appendix B). Values are exact:
-everything that would wrap in C is asserted not to, except where the reference itself wraps.
+Source: the TFLite 8-bit quantization specification, and gemmlowp's fixed-point scheme ("Quantization and Training of
+Neural Networks for Efficient Integer-Arithmetic-Only Inference", Jacob et al. 2018, section 2.2 and appendix B).
+Values are exact: everything that would wrap in C is asserted not to, except where the reference itself wraps.
 """
 
 import math
@@ -43,14 +43,15 @@ def quantize_multiplier(real: float) -> Multiplier:
 
 def wrap_int32(x: Ints) -> Ints:
     """Two's complement wrap-around to 32 bits."""
-    return ((x + 2**31) & 0xFFFFFFFF) - 2**31
+    wrapped: Ints = ((x + 2**31) & 0xFFFFFFFF) - 2**31
+    return wrapped
 
 
 def saturating_rounding_doubling_high_mul(a: Ints, b: Ints | int) -> Ints:
     """round(a·b / 2^31), halves up; the one overflowing case (both INT32_MIN) saturates."""
     product = a * np.int64(b) if isinstance(b, int) else a * b
-    high = (product + (1 << 30)) >> 31
-    return np.minimum(high, INT32_MAX)
+    high: Ints = np.minimum((product + (1 << 30)) >> 31, INT32_MAX)
+    return high
 
 
 def rounding_divide_by_power_of_two(x: Ints, exponent: Ints | int) -> Ints:
@@ -58,16 +59,15 @@ def rounding_divide_by_power_of_two(x: Ints, exponent: Ints | int) -> Ints:
     exponent = np.asarray(exponent, np.int64)
     mask = (np.int64(1) << exponent) - 1
     threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + ((x & mask) > threshold)
+    rounded: Ints = (x >> exponent) + ((x & mask) > threshold)
+    return rounded
 
 
 def multiply_by_quantized_multiplier(x: Ints, value: Ints | int, shift: Ints | int) -> Ints:
     """x · value · 2^(shift - 31), rounded twice; the left shift wraps at 32 bits as C's does."""
     shift = np.asarray(shift, np.int64)
     shifted = wrap_int32(x << np.maximum(shift, 0))
-    return rounding_divide_by_power_of_two(
-        saturating_rounding_doubling_high_mul(shifted, value), np.maximum(-shift, 0)
-    )
+    return rounding_divide_by_power_of_two(saturating_rounding_doubling_high_mul(shifted, value), np.maximum(-shift, 0))
 
 
 def multiply_in_double(x: Ints, real: NDArray[np.float64] | float) -> Ints:
@@ -75,11 +75,12 @@ def multiply_in_double(x: Ints, real: NDArray[np.float64] | float) -> Ints:
     product = x.astype(np.float64) * real
     magnitude = np.abs(product)
     whole = np.floor(magnitude)  # magnitude - whole is exact, magnitude + 0.5 is not
-    return (np.sign(product) * (whole + (magnitude - whole >= 0.5))).astype(np.int64)
+    rounded: Ints = (np.sign(product) * (whole + (magnitude - whole >= 0.5))).astype(np.int64)
+    return rounded
 
 
-# Transcendental functions on fixed-point values, after gemmlowp's fixedpoint.h. A value in Qm is an int32 `raw` that stands for
-# raw · 2^(m - 31). Each function is exact with regard to that source: no float takes part.
+# Transcendental functions on fixed-point values, after gemmlowp's fixedpoint.h. A value in Qm is an int32 `raw` that
+# stands for raw · 2^(m - 31). Each function is exact with regard to that source: no float takes part.
 
 ONE_Q0 = INT32_MAX
 _EXP_BARREL = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 290630308, 2: 39332535, 3: 720401, 4: 242}
@@ -91,7 +92,8 @@ def _times(a: Ints, b: Ints | int) -> Ints:
 
 
 def _shift_left_saturating(x: Ints, bits: int) -> Ints:
-    return np.clip(x << bits, INT32_MIN, INT32_MAX)
+    shifted: Ints = np.clip(x << bits, INT32_MIN, INT32_MAX)
+    return shifted
 
 
 def _exp_between_minus_a_quarter_and_zero(a: Ints) -> Ints:

@@ -1,7 +1,7 @@
 """Node and Graph: a network as a frozen value.
 
-Nodes name their tensors instead of pointing at them, so a pass replaces a tensor by replacing one name, and a graph prints, compares and
-hashes as text. Nodes stand in an order in which they can run.
+Nodes name their tensors instead of pointing at them, so a pass replaces a tensor by replacing one name, and a graph
+prints, compares and hashes as text. Nodes stand in an order in which they can run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -88,7 +88,8 @@ class Graph:
             for name in node.inputs:
                 assert name in known, f"{node.name} reads '{name}' before it is computed"
             for name in node.outputs:
-                assert name in self.tensors and name not in known, f"'{name}' is computed twice, or unknown"
+                assert name in self.tensors, f"'{name}' is unknown"
+                assert name not in known, f"'{name}' is computed twice"
                 known.add(name)
             problem = self.why_not(node)
             assert problem is None, f"{node.name}: {problem}"

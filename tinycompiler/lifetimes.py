@@ -1,8 +1,9 @@
 """From calls of kernels to buffers with lifetimes, and from the placed buffers back to the offset of every tensor.
 
-A step is the index of a call. Network inputs are alive from step 0 until they are last read: their memory is then used again, so inputs
-have to be written before every inference. Outputs stay alive past the last step. Scratch is a buffer of its own in one step.
-Tensors that share memory (a reshape; an output that takes over an input it is computed from, element by element) are one buffer.
+A step is the index of a call. Network inputs are alive from step 0 until they are last read: their memory is then
+used again, so inputs have to be written before every inference. Outputs stay alive past the last step. Scratch is a
+buffer of its own in one step. Tensors that share memory (a reshape; an output that takes over an input it is computed
+from, element by element) are one buffer.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ class Layout:
     owner: dict[str, str]
     """Tensor -> the buffer's name."""
     layer_wise: int
-    """Bytes alive at the worst step counting tensors only, each with memory of its own: what a plain planner needs at least."""
+    """Bytes alive at the worst step counting tensors only, each with memory of its own: what a plain planner needs at
+    least.
+    """
 
     def offset(self, tensor: str) -> int:
         """Where a tensor begins in the arena, in bytes."""

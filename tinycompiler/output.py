@@ -45,5 +45,7 @@ def read_program(folder: Path) -> tuple[Program, dict[str, object]]:
         wanted = [f"{name}.h", *manifest["files"]]
         files = {file: (folder / file).read_text() for file in wanted}
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UsageError(f"{folder}: not a whole output of `tinycompiler compile` ({problem}); compile again") from problem
+        raise UsageError(
+            f"{folder}: not a whole output of `tinycompiler compile` ({problem}); compile again"
+        ) from problem
     return Program(name, files, ""), manifest

@@ -1,8 +1,8 @@
 """The judges: whose bytes the device must reproduce.
 
-`litert` is judged by ai_edge_litert with BUILTIN_REF (or tflite_runtime's own reference kernels would round FULLY_CONNECTED otherwise, so
-it is not used), `tflm` by the tflite-micro wheel. Both are optional: without them tinycompiler's own numpy reference judges, and the
-report says so, since agreeing with oneself proves less.
+`litert` is judged by ai_edge_litert with BUILTIN_REF (or tflite_runtime's own reference kernels would round
+FULLY_CONNECTED otherwise, so it is not used), `tflm` by the tflite-micro wheel. Both are optional: without them
+tinycompiler's own numpy reference judges, and the report says so, since agreeing with oneself proves less.
 """
 
 import os
@@ -42,7 +42,9 @@ def reference(data: bytes, file: File, graph: Graph, *, layers: bool) -> Referen
         if graph.numerics is Numerics.TFLM and find_spec("tflite_micro"):
             return _TfLiteMicro(data, index, graph, layers)
     except (RuntimeError, ValueError) as refusal:
-        raise ModelError(f"the reference ({graph.numerics.value}) refuses this model: {str(refusal).strip()}") from refusal
+        raise ModelError(
+            f"the reference ({graph.numerics.value}) refuses this model: {str(refusal).strip()}"
+        ) from refusal
     return _Numpy(graph)
 
 

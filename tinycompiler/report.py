@@ -1,7 +1,7 @@
 """Report: everything a user asks about one compilation, as JSON, on a terminal, and as Markdown.
 
-Every number says its unit and its source. `Report.data` is the JSON object whose keys DESIGN promises (schema in report_schema.json); the
-other forms are views of it, so that they cannot disagree.
+Every number says its unit and its source. `Report.data` is the JSON object whose keys DESIGN promises (schema in
+report_schema.json); the other forms are views of it, so that they cannot disagree.
 """
 
 import json
@@ -113,7 +113,7 @@ def _memory(elf: Elf) -> Json:
 
 def constant_bytes(calls: Calls) -> int:
     """Bytes of weights and tables, equal ones counted once."""
-    return sum({c.key: c.bytes for call in calls.calls for c in call.constants}.values())
+    return sum({c.key: c.size for call in calls.calls for c in call.constants}.values())
 
 
 def planned_use(calls: Calls, layout: Layout, board: Board) -> Json:
@@ -121,7 +121,13 @@ def planned_use(calls: Calls, layout: Layout, board: Board) -> Json:
     constants, arena = constant_bytes(calls), layout.plan.arena
     flash = board.flash.size - board.reserve_flash
     ram = board.ram.size - board.reserve_ram
-    return {"constants": constants, "arena": arena, "flash": flash, "ram": ram, "fits": constants <= flash and arena <= ram}
+    return {
+        "constants": constants,
+        "arena": arena,
+        "flash": flash,
+        "ram": ram,
+        "fits": constants <= flash and arena <= ram,
+    }
 
 
 def _plan(calls: Calls, layout: Layout, planned: Json) -> Json:
@@ -150,8 +156,8 @@ def _layer(step: int, call: Call, calls: Calls, layout: Layout, run: Run | None)
         "output": list(shape),
         "kernel": call.kernel,
         "macs": call.macs,
-        "weights": sum(c.bytes for c in call.constants if not c.table),
-        "tables": sum(c.bytes for c in call.constants if c.table),
+        "weights": sum(c.size for c in call.constants if not c.table),
+        "tables": sum(c.size for c in call.constants if c.table),
         "scratch": call.scratch,
         "instructions": run.node_instructions[step] if counted and run else None,
         "cycles": run.node_cycles[step] if timed and run else None,
@@ -207,8 +213,8 @@ def shortfall(calls: Calls, layout: Layout, board: Board, elf: Elf | None) -> Js
         alive = alive_at(plan, plan.peak_step)
         largest = alive[0]
         help_.append(
-            f"RAM: halve '{largest.name}' ({largest.size:,} bytes at the peak), by a smaller input, a stride in an earlier "
-            "layer, or fewer channels"
+            f"RAM: halve '{short(largest.name)}' ({largest.size:,} bytes at the peak), by a smaller input, "
+            "a stride in an earlier layer, or fewer channels"
         )
     if "flash" in kinds:
         heaviest = max(calls.calls, key=lambda c: _flash_of(c.constants))
@@ -218,7 +224,9 @@ def shortfall(calls: Calls, layout: Layout, board: Board, elf: Elf | None) -> Js
         )
     enough = boards_with(planned["constants"], planned["arena"])
     help_.append(
-        f"boards with room for the plan: {', '.join(enough)}" if enough else "no board in `tinycompiler boards` has the room"
+        f"boards with room for the plan: {', '.join(enough)}"
+        if enough
+        else "no board in `tinycompiler boards` has the room"
     )
     return {
         "regions": regions,
@@ -229,11 +237,13 @@ def shortfall(calls: Calls, layout: Layout, board: Board, elf: Elf | None) -> Js
 
 
 def _flash_of(constants: Sequence[Constant]) -> int:
-    return sum(c.bytes for c in constants)
+    return sum(c.size for c in constants)
 
 
 def boards_with(flash: int, ram: int) -> list[str]:
-    """Known boards whose default regions are that large, with a margin for code (16 KB) and stack (1 KB); the smallest RAM first."""
+    """Known boards whose default regions are that large, with a margin for code (16 KB) and stack (1 KB); the
+    smallest RAM first.
+    """
     found = []
     for name in names():
         board = load(name)
@@ -257,6 +267,12 @@ def table(rows: Sequence[Sequence[object]], *, right: str = "", indent: str = ""
         ]
         lines.append((indent + "  ".join(aligned)).rstrip())
     return "\n".join(lines)
+
+
+def short(tensor: str, limit: int = 48) -> str:
+    """A tensor's name for people: converters join the names of all that they fused with `;`."""
+    first = tensor.split(";")[0]
+    return first if len(first) <= limit else f"...{first[-limit + 3 :]}"
 
 
 def bar(used: int, capacity: int, width: int = 30) -> str:
@@ -310,7 +326,8 @@ def _regions(memory: Json) -> str:
         [
             table(rows, right="lrr"),
             f"flash = weights {f['weights']:,} + tables {f['tables']:,} + code {f['code']:,}   {memory['unit']}",
-            f"ram   = arena {r['arena']:,} + state {r['state']:,} + static {r['static']:,} + stack {r['stack']:,} (worst case)",
+            f"ram   = arena {r['arena']:,} + state {r['state']:,} + static {r['static']:,} + "
+            f"stack {r['stack']:,} (worst case)",
         ]
     )
 
@@ -320,14 +337,17 @@ def _plan_lines(plan: Json) -> str:
     proof = "optimal: proven by search" if plan["optimal"] and plan["arena"] != plan["lower_bound"] else proof
     return (
         f"plan.arena {plan['arena']:,}  plan.lower_bound {plan['lower_bound']:,}  ({proof})   {plan['unit']}\n"
-        f"peak at {plan['peak_node']}: " + " + ".join(f"{b['name']} {b['bytes']:,}" for b in plan["peak_alive"])
+        f"peak at {plan['peak_node']}: " + " + ".join(f"{short(b['name'])} {b['bytes']:,}" for b in plan["peak_alive"])
     )
 
 
 def _shortfall_lines(s: Json) -> str:
-    lines = [f"{r['region']} ({r['kind']}): {r['missing']:,} bytes missing ({r['used']:,} of {r['capacity']:,})" for r in s["regions"]]
+    lines = [
+        f"{r['region']} ({r['kind']}): {r['missing']:,} bytes missing ({r['used']:,} of {r['capacity']:,})"
+        for r in s["regions"]
+    ]
     lines.append(f"peak at {s['peak_node']}, alive together:")
-    lines.append(table([(b["name"], b["bytes"], "bytes") for b in s["alive"]], right="lr", indent="  "))
+    lines.append(table([(short(b["name"]), b["bytes"], "bytes") for b in s["alive"]], right="lr", indent="  "))
     return "\n".join([*lines, "what would help:", *(f"  {h}" for h in s["help"])])
 
 
@@ -362,7 +382,9 @@ def _layer_rows(layers: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]
         per = f"{x['instructions'] / x['macs']:.2f}" if x["instructions"] and x["macs"] else ""
         shape = "x".join(map(str, x["output"]))
         flash = x["weights"] + x["tables"]
-        rows.append((x["name"], shape, x["kernel"], x["macs"], flash, x["scratch"], x["instructions"], per, x["cycles"]))
+        rows.append(
+            (x["name"], shape, x["kernel"], x["macs"], flash, x["scratch"], x["instructions"], per, x["cycles"])
+        )
     return rows
 
 
@@ -376,7 +398,9 @@ def markdown(report: Report) -> str:
     """For a README or a pull request."""
     d = report.data
     rows = _layer_rows(d["layers"])
-    lines = ["|" + "|".join("" if c is None else f"{c:,}" if isinstance(c, int) else str(c) for c in r) + "|" for r in rows]
+    lines = [
+        "|" + "|".join("" if c is None else f"{c:,}" if isinstance(c, int) else str(c) for c in r) + "|" for r in rows
+    ]
     lines.insert(1, "|---" * 3 + "|--:" * 6 + "|")
     return f"# {d['model']['name']} on {d['board']}\n\n```\n{terminal(report)}```\n\n" + "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
 """DType, Quantization, Tensor: what a network's values are.
 
-Tensor data is always plain, unpacked numpy in the tensor's natural dtype; packings (nibbles, permuted weights) are chosen by
-kernels and never seen here.
+Tensor data is always plain, unpacked numpy in the tensor's natural dtype; packings (nibbles, permuted weights) are
+chosen by kernels and never seen here.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ class DType(Enum):
     @property
     def range(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type."""
-        info = np.iinfo(self.numpy)  # type: ignore[arg-type]
-        return int(info.min), int(info.max)
+        bits = 8 * self.bytes
+        return (0, 2**bits - 1) if self.value.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 @dataclass(frozen=True)

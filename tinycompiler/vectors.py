@@ -81,7 +81,8 @@ def _load(path: Path) -> Mapping[str, Array]:
 
 
 def _stacked(path: Path, array: Array, tensor: Tensor) -> Array:
-    wanted = f"wanted {tensor.dtype.value} of shape {tensor.shape}, or several: ({', '.join(['n', *map(str, tensor.shape)])})"
+    several = ", ".join(["n", *map(str, tensor.shape)])
+    wanted = f"wanted {tensor.dtype.value} of shape {tensor.shape}, or several as ({several})"
     if array.dtype != tensor.dtype.numpy:
         raise UsageError(f"{path}: input '{tensor.name}' is {array.dtype}, {wanted}")
     if array.shape == tensor.shape:
@@ -97,7 +98,7 @@ def _random(rng: np.random.Generator, tensor: Tensor) -> Array:
     if tensor.dtype is DType.FLOAT32:
         return rng.standard_normal(tensor.shape, dtype=np.float32)
     low, high = tensor.dtype.range
-    return rng.integers(low, high + 1, size=tensor.shape, dtype=tensor.dtype.numpy)  # type: ignore[arg-type,no-any-return]
+    return rng.integers(low, high + 1, size=tensor.shape, dtype=tensor.dtype.numpy)
 
 
 def _range(tensor: Tensor) -> tuple[float, float]:

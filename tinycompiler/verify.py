@@ -70,7 +70,8 @@ def execute(
     layers: bool = False,
     first: Elf | None = None,
 ) -> list[Run]:
-    """Runs every vector on the board, in as many images as the spare flash demands; instructions are counted in the first run.
+    """Runs every vector on the board, in as many images as the spare flash demands; instructions are counted in the
+    first run.
 
     `first` is an image that was already linked with vectors[:1]; it tells how much flash is spare.
     """

@@ -18,17 +18,12 @@ What was found out about unicorn 2.1.4, by test:
   stop address, and a timeout is always the end. emu_start runs in a thread of its own, because Python hears the
   keyboard's interrupt only between two of its own steps.
 
-Chosen: a callback per block through unicorn's C interface, instead of the wrapper of its Python binding, because the
-wrapper doubles the time.
-
 Unicorn is GPL-2.0: an optional extra, imported here and nowhere else, never part of what is shipped to a device.
 """
 
-import ctypes
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -38,6 +33,7 @@ from tinycompiler.emulators import Progress
 from tinycompiler.emulators.consoles import Peripherals
 from tinycompiler.emulators.counting import Segment, Step, function_at
 from tinycompiler.emulators.protocol import fault
+from tinycompiler.emulators.unicorn_native import hook_blocks, map_registers
 from tinycompiler.errors import EmulatorError
 
 PERIPHERALS = (0x40000000, 0x20000000)
@@ -66,6 +62,7 @@ class Machine:
         self._line = bytearray()
         self._violation: tuple[int, int, int] | None = None  # (kind, address, size)
         self._exception: int | None = None
+        self._problem: BaseException | None = None
         self.engine = self._engine()
         self._load()
         self._connect()
@@ -102,16 +99,13 @@ class Machine:
         unicorn, engine = self.unicorn, self.engine
         parts = Peripherals(self.board.console, self._receive, self.read)
 
-        def read(_engine: object, offset: int, _size: int, base: int) -> int:
-            return parts.read(base + offset)
-
-        def write(_engine: object, offset: int, _size: int, value: int, base: int) -> None:
-            if base + offset == COPROCESSOR_ACCESS:
+        def write(address: int, value: int) -> None:
+            if address == COPROCESSOR_ACCESS:
                 self.float_is_on = value >> 20 & 0xF == 0xF
-            parts.write(base + offset, value)
+            parts.write(address, value)
 
-        for base, size in (PERIPHERALS, PRIVATE_PERIPHERALS):
-            engine.mmio_map(base, size, read, base, write, base)
+        spaces = (PERIPHERALS, PRIVATE_PERIPHERALS)
+        self._registers = [map_registers(engine, base, size, parts.read, write) for base, size in spaces]
         engine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_violation)
         engine.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
 
@@ -119,8 +113,10 @@ class Machine:
 
     def _receive(self, characters: bytes) -> None:
         self._line += characters
-        while b"\n" in self._line:
-            line, _, self._line = self._line.partition(b"\n")
+        if b"\n" not in characters:
+            return
+        *lines, self._line = self._line.split(b"\n")
+        for line in lines:
             self._take(line.decode("ascii", "replace").rstrip("\r"))
 
     def _take(self, line: str) -> None:
@@ -130,8 +126,16 @@ class Machine:
             self.finished = True
             self.engine.emu_stop()
         elif self._progress is not None and len(words) > 1 and words[0] == "tc:output" and words[1].isdigit():
-            total = self.lines[0].split()[2:3]
-            self._progress(int(words[1]) + 1, int(total[0]) if total and total[0].isdigit() else 0)
+            self._tell(int(words[1]) + 1)
+
+    def _tell(self, done: int) -> None:
+        announced = self.lines[0].split()[2:3]
+        assert self._progress is not None
+        try:
+            self._progress(done, int(announced[0]) if announced and announced[0].isdigit() else 0)
+        except BaseException as problem:  # it is raised again outside: unicorn stands between here and there
+            self._problem = problem
+            self.engine.emu_stop()
 
     def _on_violation(self, _engine: Any, kind: int, address: int, size: int, _value: int, _data: object) -> bool:
         self._violation = (kind, address, size)
@@ -170,9 +174,10 @@ class Machine:
             before = address
 
         self.engine.ctl_flush_tb()
+        kind = self.unicorn.UC_HOOK_BLOCK
         hooks = [
-            _hook_blocks(self.engine, self.unicorn, on_invoke, invoke.address, invoke.address + invoke.size - 1),
-            _hook_blocks(self.engine, self.unicorn, on_block, 1, 0),
+            hook_blocks(self.engine, kind, on_invoke, invoke.address, invoke.address + invoke.size - 1),
+            hook_blocks(self.engine, kind, on_block, 1, 0),
         ]
         self._start(until, instructions=limit)
         for unhook in hooks:
@@ -196,6 +201,8 @@ class Machine:
                 self.engine.emu_stop()
                 raise
         self._pc = self._register("PC")
+        if self._problem is not None:
+            raise self._problem
         if self._exception is not None:
             raise EmulatorError(self._describe(None))
 
@@ -293,33 +300,3 @@ def _library() -> Any:
             "emulator unicorn is not installed; pip install 'tinycompiler[emulator]' (unicorn is GPL-2.0)"
         ) from None
     return unicorn
-
-
-_Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-
-
-def _hook_blocks(
-    engine: Any, unicorn: Any, callback: Callable[[object, int, int, object], None], begin: int, end: int
-) -> Callable[[], None]:
-    """Call `callback(engine, address, size, data)` for blocks in begin..end (1, 0: all). Returns what removes it."""
-    try:
-        from unicorn.unicorn_py3.unicorn import uclib
-    except ImportError:  # another layout of the binding: its own way, half as fast
-        hook = engine.hook_add(unicorn.UC_HOOK_BLOCK, callback, begin=begin, end=end)
-        return lambda: engine.hook_del(hook)
-    native, handle = _Callback(callback), ctypes.c_size_t()
-    status = uclib.uc_hook_add(
-        engine._uch,
-        ctypes.byref(handle),
-        unicorn.UC_HOOK_BLOCK,
-        native,
-        None,
-        ctypes.c_uint64(begin),
-        ctypes.c_uint64(end),
-    )
-    assert status == unicorn.UC_ERR_OK
-
-    def unhook(keep: object = native) -> None:  # unicorn holds only the address of `native`
-        uclib.uc_hook_del(engine._uch, handle)
-
-    return unhook

@@ -41,7 +41,9 @@ ISAS = {"scalar": ("scalar",), "dsp": ("scalar", "dsp")}
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """The graph as calls of kernels, in running order; `aliases` maps a reshaped tensor to the one whose memory it is."""
+    """The graph as calls of kernels, in running order; `aliases` maps a reshaped tensor to the one whose memory it
+    is.
+    """
 
     graph: Graph
     core: Core

@@ -1,9 +1,9 @@
 """Kernel, Call, Constant, Context: how an operator becomes C.
 
-A kernel is one way to run an operator: it says why it cannot run a given node (`why_not`, one sentence that serves selection,
-error and report alike), or lowers the node to a `Call`: a template, the context that specialises it, the constants it reads from
-flash, and the scratch it needs. Calls with equal template and context share one C function; what differs between them goes into a
-constant struct (`fields`).
+A kernel is one way to run an operator: it says why it cannot run a given node (`why_not`, one sentence that serves
+selection, error and report alike), or lowers the node to a `Call`: a template, the context that specialises it, the
+constants it reads from flash, and the scratch it needs. Calls with equal template and context share one C function;
+what differs between them goes into a constant struct (`fields`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,17 @@ class Constant:
     table: bool = False
 
     @property
-    def bytes(self) -> int:
-        return self.data.nbytes
-
-    @property
     def key(self) -> tuple[str, bytes]:
         """Equal for equal contents: such constants are stored once."""
         return str(self.data.dtype), self.data.tobytes()
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.data.nbytes
+
+
+Field = int | float | Sequence[int] | Constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,7 @@ class Invocation:
     """
 
     operands: tuple[str, ...]
-    fields: Mapping[str, int | float | Sequence[int] | Constant]
+    fields: Mapping[str, Field]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +79,10 @@ class Call:
         return tuple(v for i in self.invocations for v in i.fields.values() if isinstance(v, Constant))
 
     def __str__(self) -> str:
-        constants = sum(c.bytes for c in self.constants)
+        constants = sum(c.size for c in self.constants)
         why = "".join(f"\n      not {name}: {reason}" for name, reason in self.rejected)
-        return f"{self.node.name}: {self.kernel} {self.context}, {constants} bytes of constants, {self.scratch} of scratch{why}"
+        use = f"{constants} bytes of constants, {self.scratch} of scratch"
+        return f"{self.node.name}: {self.kernel} {self.context}, {use}{why}"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """CONV_2D and FULLY_CONNECTED (a 1x1 convolution whose pixels are the batches).
 
-One loop nest for both instruction sets: gather the taps of a few output pixels into a column, then a tile computes all output channels
-of those pixels from one stream of host-packed weights. Chosen: columns, instead of walking the image inside the innermost loop,
-because borders, strides and dilation then cost once per pixel and not once per channel. A row outside the image is a null pointer and
-is filled while gathering, instead of a row of zero points in memory, because that row would cost RAM or flash and saves nothing.
+One loop nest for both instruction sets: gather the taps of a few output pixels into a column, then a tile computes
+all output channels of those pixels from one stream of host-packed weights. Chosen: columns, instead of walking the
+image inside the innermost loop, because borders, strides and dilation then cost once per pixel and not once per
+channel. A row outside the image is a null pointer and is filled while gathering, instead of a row of zero points in
+memory, because that row would cost RAM or flash and saves nothing.
 
-The stream of the `dsp` tile holds pairs of output channels A, B; each half-word is wA + 256·wB, so one load brings weights for two
-channels: T = Σ x·(wA + 256·wB) by SMLAD, S_A from the low bytes (SXTB16), and S_B = (T - S_A) / 256. It needs |S_B| < 2^23, which is
-proved here from Σ|w|.
+The stream of the `dsp` tile holds pairs of output channels A, B; each half-word is wA + 256·wB, so one load brings
+weights for two channels: T = Σ x·(wA + 256·wB) by SMLAD, S_A from the low bytes (SXTB16), and S_B = (T - S_A) / 256.
+It needs |S_B| < 2^23, which is proved here from Σ|w|.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.fixed_point import multiply_by_quantized_multiplier, multiply_in_double
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up, words
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
 from tinycompiler.ops.base import Ints
@@ -127,7 +128,7 @@ class ConvKernel(Kernel):
         )
         window, pad = g.window, g.window.padding
         contiguous = window.dilation[1] == 1
-        fields: dict[str, int | Constant] = {
+        fields: dict[str, Field] = {
             "stream": Constant(self.pack(weights, r, y.zero_point, clamp)),
             "out_w": g.out_w,
             "out_c": g.out_c,
@@ -170,7 +171,9 @@ class ConvScalar(ConvKernel):
         return 0 if g.pointwise else g.taps
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per channel: bias, multiplier, right shift, zero point; or bias, zero point, scale as a double; then the weights."""
+        """Per channel: bias, multiplier, right shift, zero point; or bias, zero point, scale as a double; then the
+        weights.
+        """
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 4)), np.int8)
         padded[:, :taps] = weights
@@ -200,11 +203,12 @@ class ConvDsp(ConvKernel):
             return f"output channel {channel} needs a right shift of {int(r.shift[channel])}; 1 to 22 are supported"
         if (r.reach[live] >= 2**30).any():
             channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
-            return f"output channel {channel} can reach {int(r.reach[channel]):,}, and accumulators are held doubled (limit 2^30)"
+            reach = int(r.reach[channel])
+            return f"output channel {channel} can reach {reach:,}, and accumulators are held doubled (limit 2^30)"
         second = np.abs(weights[1::2]).sum(axis=1)
         if (second * 128 >= 2**23).any():
             channel = 2 * int(np.argmax(second)) + 1
-            return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need less than 65,536"
+            return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need below 65,536"
         if (weights[1::2] == -128).any():
             return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
         return None
@@ -214,7 +218,9 @@ class ConvDsp(ConvKernel):
         return 2 * padded * pixels + (0 if direct else padded)
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per pair A, B: bias A; for every four taps (0,2), (1,3) of wA + 256·wB; 2·bias B, M, rounding constant and shift of A and B."""
+        """Per pair A, B: bias A; for every four taps (0,2), (1,3) of wA + 256·wB; 2·bias B, M, rounding constant and
+        shift of A and B.
+        """
         weights, bias, multiplier, constant, shift = pad_channels(weights, r, zero_point, clamp)
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 4)), np.int64)
@@ -229,11 +235,13 @@ class ConvDsp(ConvKernel):
         return np.column_stack([words(bias[a]), words(stream), *(words(t) for t in tail)]).astype(np.uint32).ravel()
 
 
-def pad_channels(weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def pad_channels(
+    weights: Ints, r: Requantization, zero_point: int, clamp: Clamp
+) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """(weights, bias, multiplier, rounding constant, shift) for an even number of channels.
 
-    A channel without weights is made the constant that it is: multiplier 0 and the output in the rounding constant, so that a
-    bias of any size cannot overflow.
+    A channel without weights is made the constant that it is: multiplier 0 and the output in the rounding constant,
+    so that a bias of any size cannot overflow.
     """
     bias, multiplier, shift = r.bias.copy(), r.multiplier.copy(), r.shift.copy()
     if r.constant.any():

@@ -1,14 +1,15 @@
 """DEPTHWISE_CONV_2D: for each output pixel a list of pointers, one per tap, then all channels.
 
-Chosen: tap pointers, with taps outside the image pointing at one row of zero points, instead of a column, because depthwise taps are read
-once and copying them would double the work. The row of zero points costs `channels` bytes of scratch.
+Chosen: tap pointers, with taps outside the image pointing at one row of zero points, instead of a column, because
+depthwise taps are read once and copying them would double the work. The row of zero points costs `channels` bytes of
+scratch.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up, words
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D
@@ -48,7 +49,7 @@ class DepthwiseKernel(Kernel):
         r = requantization(site, weights, clamp)
         window, pad = op.window, op.window.padding
         (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
-        fields: dict[str, int | Constant] = {
+        fields: dict[str, Field] = {
             "stream": Constant(self.pack(weights, r, y.zero_point, clamp)),
             "batches": n,
             "in_h": in_h,
@@ -111,7 +112,9 @@ class DepthwiseDsp(DepthwiseKernel):
         return None
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per four channels: biases; for every two taps a, b the bytes 0a 2a 0b 2b, 1a 3a 1b 3b; multipliers, constants, shifts."""
+        """Per four channels: biases; for every two taps a, b the bytes 0a 2a 0b 2b, 1a 3a 1b 3b; multipliers,
+        constants, shifts.
+        """
         _, bias, multiplier, constant, shift = pad_channels(weights, r, zero_point, clamp)
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 2)), np.int8)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.ops import Add, Mul
 from tinycompiler.tensor import Tensor
@@ -62,7 +62,7 @@ class ElementwiseScalar(Kernel):
         y, clamp = site.outputs[0], clamp_of(site.op)
         loops = merged_axes(a.shape, b.shape)
         broadcast = not all(moves_a and moves_b for _, moves_a, moves_b in loops)
-        fields: dict[str, int | Sequence[int] | Constant] = {
+        fields: dict[str, Field] = {
             "zero_a": a.zero_point,
             "zero_b": b.zero_point,
             "zero_y": y.zero_point,
@@ -73,7 +73,11 @@ class ElementwiseScalar(Kernel):
                 fields[name] = Constant(tensor.data.reshape(-1))
         if broadcast:
             padded = [(1, True, True)] * (RANK - len(loops)) + loops
-            fields |= {"size": [size for size, *_ in padded], "step_a": strides(padded, 0), "step_b": strides(padded, 1)}
+            fields |= {
+                "size": [size for size, *_ in padded],
+                "step_a": strides(padded, 0),
+                "step_b": strides(padded, 1),
+            }
         else:
             fields["count"] = y.elements
         if not clamp.is_natural:
@@ -101,7 +105,8 @@ class ElementwiseDsp(ElementwiseScalar):
 
     def why_not(self, site: Site) -> str | None:
         scaling = self.scaling(site)
-        # ADD's operands stay under 2^29, MUL's products under 2^16: room for these left shifts, and for right shifts of int32
+        # ADD's operands stay under 2^29, MUL's products under 2^16: room for these left shifts, and for right shifts
+        # of int32
         left = 0 if isinstance(site.op, Add) else 13
         worst = max(scaling[key] for key in scaling if key.startswith("s_"))
         if scaling["s_y"] < -left or worst > 30:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.ops import Concatenation, Pad
 
 RANK = 5
@@ -34,7 +34,7 @@ class PadScalar(Kernel):
         size = (1,) * len(missing) + x.shape
         total = (1,) * len(missing) + y.shape
         step = [prod(total[i + 1 :]) for i in range(RANK)]
-        fields = {
+        fields: dict[str, Field] = {
             "size": size,
             "step": step,
             "start": sum(b * s for b, s in zip(before, step, strict=True)),
@@ -58,7 +58,7 @@ class ConcatenationCopy(Kernel):
         invocations, start = [], 0
         for x in site.inputs:
             block = prod(x.shape[op.axis :])
-            fields: dict[str, int | Constant] = {
+            fields: dict[str, Field] = {
                 "blocks": x.elements // block if block else 0,
                 "block": block,
                 "row": row,

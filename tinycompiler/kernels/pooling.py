@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tinycompiler.kernels.base import Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.ops import AveragePool2D, MaxPool2D
 from tinycompiler.ops.pooling import Pool2D
@@ -28,7 +28,7 @@ class PoolScalar(Kernel):
         assert isinstance(op, Pool2D)
         clamp, window, pad = clamp_of(op), op.window, op.window.padding
         (n, in_h, in_w, c), (_, out_h, out_w, _) = x.shape, y.shape
-        fields = {
+        fields: dict[str, Field] = {
             "batches": n,
             "in_h": in_h,
             "in_w": in_w,

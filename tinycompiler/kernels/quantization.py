@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tinycompiler.kernels.base import Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.ops import Dequantize, Quantize
 from tinycompiler.tensor import DType
 
@@ -30,7 +30,7 @@ class QuantizeFloat(Kernel):
 
     def lower(self, site: Site) -> Lowered:
         x, y = site.inputs[0], site.outputs[0]
-        fields = {"scale": y.scale, "zero_point": y.zero_point, "count": y.elements}
+        fields: dict[str, Field] = {"scale": y.scale, "zero_point": y.zero_point, "count": y.elements}
         return Lowered((), edge_context(y.dtype), (Invocation((x.name, y.name), fields),))
 
 
@@ -43,5 +43,5 @@ class DequantizeFloat(Kernel):
 
     def lower(self, site: Site) -> Lowered:
         x, y = site.inputs[0], site.outputs[0]
-        fields = {"scale": x.scale, "zero_point": x.zero_point, "count": y.elements}
+        fields: dict[str, Field] = {"scale": x.scale, "zero_point": x.zero_point, "count": y.elements}
         return Lowered((), edge_context(x.dtype), (Invocation((x.name, y.name), fields),))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from tinycompiler.kernels.base import Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.ops import Mean
 
 LOOPS = 5
@@ -52,7 +52,7 @@ class MeanScalar(Kernel):
         sizes = alternating(x.shape, site.op.axes)
         sizes += [1] * (LOOPS - len(sizes))
         m = site.op.multiplier(site.inputs, site.outputs)
-        fields = {
+        fields: dict[str, Field] = {
             "size": sizes,
             "step": [prod(sizes[i + 1 :]) for i in range(LOOPS)],
             "multiplier": m.value,

@@ -2,33 +2,36 @@
 
 Two integer forms serve all kernels. With a multiplier M in [2^30, 2^31), a right shift s and the zero point z:
 
-    twice:  ((round_up(acc·M / 2^31) + 2^(s-1) - (acc < 0)) >> s) + z      TFLite's double rounding, exact by construction
-    once:   ((acc·M + 2^(30+s)) >> (31+s)) + z                             one rounding
+    twice:  ((round_up(acc·M / 2^31) + 2^(s-1) - (acc < 0)) >> s) + z      TFLite's double rounding, exact by
+    construction once:   ((acc·M + 2^(30+s)) >> (31+s)) + z                             one rounding
 
-LiteRT's FULLY_CONNECTED computes round(acc · scale) in IEEE double. Chosen: the `once` form with an M near scale · 2^(31+s), accepted only
-when it is *proved* equal over all reachable accumulators. Both functions never decrease, so they are equal everywhere if they take each
-step at the same accumulator; there are at most 255 steps that a clamped int8 output can show. Instead of: soft-float on the device (some
-120 instructions an output). Because: the proof costs the host milliseconds and nearly always succeeds; where it does not, kernels use
-the `real` form, which is the reference's own double arithmetic.
+LiteRT's FULLY_CONNECTED computes round(acc · scale) in IEEE double. Chosen: the `once` form with an M near scale ·
+2^(31+s), accepted only when it is *proved* equal over all reachable accumulators. Both functions never decrease, so
+they are equal everywhere if they take each step at the same accumulator; there are at most 255 steps that a clamped
+int8 output can show. Instead of: soft-float on the device (some 120 instructions an output). Because: the proof costs
+the host milliseconds and nearly always succeeds; where it does not, kernels use the `real` form, which is the
+reference's own double arithmetic.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier
+from tinycompiler.kernels.base import Site
 from tinycompiler.ops import Clamp, FullyConnected, Numerics
 from tinycompiler.ops.base import Ints
 from tinycompiler.ops.convolution import bias_of, constants, multipliers
 from tinycompiler.ops.fully_connected import real_scales
-from tinycompiler.kernels.base import Site
 
 ROUNDINGS = ("twice", "once", "real")
 
 
 @dataclass(frozen=True, eq=False)
 class Requantization:
-    """Per output channel: bias with the input's zero point folded in, multiplier, shift (right is positive), reachable |acc|.
+    """Per output channel: bias with the input's zero point folded in, multiplier, shift (right is positive),
+    reachable |acc|.
 
     `real` holds the scales for the `real` rounding; `constant` marks channels whose weights are all zero.
     """
@@ -39,7 +42,7 @@ class Requantization:
     shift: Ints
     reach: Ints
     real: tuple[float, ...]
-    constant: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    constant: NDArray[np.bool_]
 
 
 def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
@@ -49,7 +52,7 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
     bias = bias_of(site.inputs, constants(site.inputs), channels)
     reach = np.abs(weights).sum(axis=1) * max(127 - x.zero_point, x.zero_point + 128) + np.abs(bias)
     folded = bias - x.zero_point * weights.sum(axis=1)
-    constant = ~weights.any(axis=1)
+    constant = (weights == 0).all(axis=1)
     if isinstance(site.op, FullyConnected):
         real = real_scales(site.inputs, site.outputs, site.numerics)
         chosen = tuple(quantize_multiplier(s) for s in real)
@@ -60,12 +63,14 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
     shift = -np.array([m.shift for m in chosen], np.int64)
     rounding = "twice"
     if isinstance(site.op, FullyConnected) and site.numerics is Numerics.LITERT:
-        proved = prove_once(value, shift, np.array(real), reach, Clamp(clamp.low - y.zero_point, clamp.high - y.zero_point))
+        proved = prove_once(
+            value, shift, np.array(real), reach, Clamp(clamp.low - y.zero_point, clamp.high - y.zero_point)
+        )
         rounding, value = ("real", value) if proved is None else ("once", proved)
     return Requantization(rounding, folded, value, shift, reach, real, constant)
 
 
-def prove_once(value: Ints, shift: Ints, real: np.ndarray, reach: Ints, clamp: Clamp) -> Ints | None:
+def prove_once(value: Ints, shift: Ints, real: NDArray[np.float64], reach: Ints, clamp: Clamp) -> Ints | None:
     """Multipliers near `value` with which the `once` form equals round(acc·real) in double for all |acc| <= reach.
 
     `clamp` bounds the output before the zero point. None when some channel has no such multiplier.
@@ -86,7 +91,7 @@ def prove_once(value: Ints, shift: Ints, real: np.ndarray, reach: Ints, clamp: C
     return chosen if done.all() else None
 
 
-def first_accumulators(steps: Ints, real: np.ndarray) -> Ints:
+def first_accumulators(steps: Ints, real: NDArray[np.float64]) -> Ints:
     """(channels, steps): the least accumulator for which round(acc·real) reaches the step, clipped to ±2^33."""
     guess = np.ceil((steps[None, :] - 0.5) / real[:, None])
     guess = np.clip(guess, -(2.0**33), 2.0**33).astype(np.int64)
@@ -98,11 +103,13 @@ def first_accumulators(steps: Ints, real: np.ndarray) -> Ints:
 
 
 def once(accumulator: Ints, value: Ints, shift: Ints) -> Ints:
-    """The `once` form without zero point, on Python-sized products (object-free: |acc| <= 2^33 times 2^31 needs 65 bits).
+    """The `once` form without zero point, on Python-sized products (object-free: |acc| <= 2^33 times 2^31 needs 65
+    bits).
 
     Accumulators are clipped to 32 bits first; the caller ignores those outside.
     """
     clipped = np.clip(accumulator, -(2**31), 2**31 - 1)
     right = 31 + shift
     half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
-    return (clipped * value + half) >> np.maximum(right, 0)
+    result: Ints = (clipped * value + half) >> np.maximum(right, 0)
+    return result

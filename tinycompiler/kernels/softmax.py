@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.elementwise import takes_over
 from tinycompiler.ops import Softmax
 
@@ -24,7 +24,7 @@ class SoftmaxScalar(Kernel):
         assert isinstance(site.op, Softmax)
         table = site.op.exponentials(x)
         depth = x.shape[-1]
-        fields = {
+        fields: dict[str, Field] = {
             "exponentials": Constant(table, table=True),
             "count": len(table),
             "rows": x.elements // depth,

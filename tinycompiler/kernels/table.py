@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.elementwise import takes_over
 from tinycompiler.ops import Logistic, Relu, Relu6, Requantize, Unary
 
@@ -26,6 +26,6 @@ class Table(Kernel):
         assert isinstance(site.op, Unary)
         by_value = site.op.table(x, y, site.numerics)
         by_pattern = np.roll(by_value, x.dtype.range[0]).view(np.uint8)
-        fields = {"table": Constant(by_pattern, table=True), "count": y.elements}
+        fields: dict[str, Field] = {"table": Constant(by_pattern, table=True), "count": y.elements}
         in_place = (x.name,) if takes_over(x, y) else ()
         return Lowered((), TableContext(), (Invocation((x.name, y.name), fields),), in_place=in_place)

@@ -1,7 +1,7 @@
 """Unary int8 functions (LOGISTIC, RELU, RELU6) and SOFTMAX.
 
-A unary function of an int8 is a table of 256 values that the host computes with the reference's own arithmetic, so such an operator
-only says its function; evaluating it, compiling it and fusing it are the same for all of them.
+A unary function of an int8 is a table of 256 values that the host computes with the reference's own arithmetic, so
+such an operator only says its function; evaluating it, compiling it and fusing it are the same for all of them.
 """
 
 import math
@@ -65,7 +65,9 @@ class Logistic(Unary):
 
 
 def _logistic_in_float(centered: int, scale: float, target: Tensor) -> int:
-    """float32 at every step, as LUTPopulate does it; exp is correctly rounded, as glibc's expf is to within 0.502 ulp."""
+    """float32 at every step, as LUTPopulate does it; exp is correctly rounded, as glibc's expf is to within 0.502
+    ulp.
+    """
     real = np.float32(scale) * np.float32(centered)
     one = np.float32(1)
     with np.errstate(over="ignore"):
@@ -144,7 +146,7 @@ class Softmax(Op):
         if problem is None and (y.zero_point != -128 or abs(y.scale * 256 - 1) > 0.001):
             return f"output quantization {y.quantization} must be (1/256, zero point -128)"
         if problem is None and self.multiplier(inputs[0]).shift < 0:
-            return f"beta {self.beta} times the input's scale {inputs[0].scale} is too small for the reference's arithmetic"
+            return f"beta {self.beta} times the input's scale {inputs[0].scale} is too small for fixed point"
         return problem
 
     def multiplier(self, source: Tensor) -> Multiplier:
@@ -166,9 +168,7 @@ class Softmax(Op):
         distance = rows.max(axis=1, keepdims=True) - rows
         counted = distance < len(table)
         exponential = np.where(counted, table[np.minimum(distance, len(table) - 1)], 0)
-        in_q12 = np.where(
-            counted, fixed_point.rounding_divide_by_power_of_two(exponential, self.ACCUMULATION_BITS), 0
-        )
+        in_q12 = np.where(counted, fixed_point.rounding_divide_by_power_of_two(exponential, self.ACCUMULATION_BITS), 0)
         total = in_q12.sum(axis=1, keepdims=True)
         headroom = np.array([[32 - int(t).bit_length()] for t in total[:, 0]], np.int64)
         reciprocal = fixed_point.one_over_one_plus_x((total << headroom) - (1 << 31))
@@ -177,5 +177,3 @@ class Softmax(Op):
         scaled = fixed_point.rounding_divide_by_power_of_two(product, exponent) - 128
         result = np.where(counted, np.clip(scaled, -128, 127), -128)
         return (result.astype(np.int8).reshape(outputs[0].shape),)
-
-

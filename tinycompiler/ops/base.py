@@ -1,8 +1,8 @@
 """What every operator is: attributes, a shape rule, a reference in numpy, and a word on what it does not accept.
 
-One family is one file. An operator is a frozen dataclass of its attributes; the tensors that it reads and writes are passed in,
-because scales and zero points belong to tensors. Quantized clamps are kept as (low, high) in output units rather than as the name
-of an activation: after fusing, a clamp need not be any named activation.
+One family is one file. An operator is a frozen dataclass of its attributes; the tensors that it reads and writes are
+passed in, because scales and zero points belong to tensors. Quantized clamps are kept as (low, high) in output units
+rather than as the name of an activation: after fusing, a clamp need not be any named activation.
 """
 
 from collections.abc import Sequence
@@ -75,17 +75,22 @@ class Op:
         return activations_are_int8(inputs, outputs)
 
 
+FULL_INTEGER = "convert with full-integer int8 quantization"
+
+
 def activations_are_int8(inputs: Tensors, outputs: Tensors) -> str | None:
     """The demand of most operators: every non-constant tensor is int8 with one scale."""
     for tensor in (*inputs, *outputs):
         if tensor.is_constant and tensor.dtype in (DType.INT32, DType.INT64):
             continue
         if tensor.dtype is not DType.INT8:
-            return f"tensor '{tensor.name}' is {tensor.dtype.value}; int8 is supported: convert with full-integer int8 quantization"
+            return f"tensor '{tensor.name}' is {tensor.dtype.value}; int8 is supported: {FULL_INTEGER}"
         if tensor.quantization is None:
-            return f"tensor '{tensor.name}' is int8 without a scale; convert with full-integer int8 quantization"
+            return f"tensor '{tensor.name}' is int8 without a scale: {FULL_INTEGER}"
         if not tensor.is_constant and len(tensor.quantization.scales) != 1:
-            return f"activation '{tensor.name}' has {len(tensor.quantization.scales)} scales; one per tensor is supported"
+            return (
+                f"activation '{tensor.name}' has {len(tensor.quantization.scales)} scales; one per tensor is supported"
+            )
     return None
 
 

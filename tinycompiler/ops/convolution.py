@@ -93,7 +93,8 @@ def weights_why_not(weights: Tensor, channels: int, axis: int) -> str | None:
     if q.zero_point != 0:
         return f"weights '{weights.name}' have zero point {q.zero_point}; symmetric weights (0) are supported"
     if len(q.scales) not in (1, channels) or (len(q.scales) > 1 and q.axis != axis):
-        return f"weights '{weights.name}' have {len(q.scales)} scales along axis {q.axis}; 1 or {channels} along axis {axis} are supported"
+        found, wanted = f"{len(q.scales)} scales along axis {q.axis}", f"1, or {channels} along axis {axis}"
+        return f"weights '{weights.name}' have {found}; {wanted} are supported"
     return None
 
 
@@ -110,8 +111,8 @@ def bias_why_not(inputs: Tensors, channels: int) -> str | None:
 def overflow_why_not(weights: Ints, bias: Ints, zero_point: int) -> str | None:
     """A sentence when some int8 input could overflow an int32 accumulator; `weights` are (channels, taps).
 
-    The reference's partial sums run over (x - zero_point)·w in any order and end with the bias, so the largest magnitude
-    is Σ|w| · max|x - zero_point| + |bias|.
+    The reference's partial sums run over (x - zero_point)·w in any order and end with the bias, so the largest
+    magnitude is Σ|w| · max|x - zero_point| + |bias|.
     """
     reach = max(127 - zero_point, zero_point + 128)
     sums = np.abs(weights).sum(axis=1) * reach
@@ -147,7 +148,7 @@ class Conv2D(Op):
             return f"input and weights must have rank 4, not {len(x.shape)} and {len(weights.shape)}"
         channels = weights.shape[0]
         if weights.shape[3] != x.shape[3]:
-            return f"grouped convolution ({x.shape[3]} input channels, weights for {weights.shape[3]}) is not supported yet"
+            return f"grouped convolution ({x.shape[3]} input channels, weights for {weights.shape[3]}) is not supported"
         problem = (
             super().why_not((x,), outputs) or weights_why_not(weights, channels, 0) or bias_why_not(inputs, channels)
         )

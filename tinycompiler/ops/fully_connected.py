@@ -1,8 +1,8 @@
 """FULLY_CONNECTED.
 
-The one operator in which the two numeric profiles differ in every model: since 2.20, LiteRT's reference multiplies the accumulator
-by the real scale in IEEE double and rounds once; TensorFlow Lite Micro rounds twice in integers, and forms the product of
-the scales in float32 when the weights have one scale.
+The one operator in which the two numeric profiles differ in every model: since 2.20, LiteRT's reference multiplies
+the accumulator by the real scale in IEEE double and rounds once; TensorFlow Lite Micro rounds twice in integers, and
+forms the product of the scales in float32 when the weights have one scale.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +36,9 @@ def real_scales(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[
 
 @dataclass(frozen=True)
 class FullyConnected(Op):
-    """x (any shape of batches·k elements), weights (units, k), bias (units) -> (batches, units) or x's shape with units last."""
+    """x (any shape of batches·k elements), weights (units, k), bias (units) -> (batches, units) or x's shape with
+    units last.
+    """
 
     name: ClassVar[str] = "FULLY_CONNECTED"
     keep_num_dims: bool = False
@@ -70,7 +72,7 @@ class FullyConnected(Op):
         scales = real_scales(inputs, outputs, numerics)
         if numerics is Numerics.LITERT:
             scaled = multiply_in_double(accumulators, np.array(scales)) + y.zero_point
-            result = self.clamp(scaled).astype(np.int8)
+            result: Array = self.clamp(scaled).astype(np.int8)
         else:
             chosen = tuple(quantize_multiplier(s) for s in scales)
             result = requantize(accumulators, chosen, y.zero_point, self.clamp)

@@ -14,7 +14,8 @@ def same_quantization(inputs: Tensors, outputs: Tensors) -> str | None:
     """A sentence when some input's quantization is not the output's."""
     for x in inputs:
         if x.quantization != outputs[0].quantization:
-            return f"'{x.name}' {x.quantization} and '{outputs[0].name}' {outputs[0].quantization} must have the same quantization"
+            found = f"'{x.name}' {x.quantization} and '{outputs[0].name}' {outputs[0].quantization}"
+            return f"{found} must have the same quantization"
     return None
 
 

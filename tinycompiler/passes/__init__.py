@@ -1,4 +1,6 @@
-"""Graph -> Graph rewrites. A pass changes no output byte: evaluate(g) == evaluate(pass(g)) on every graph that it touches."""
+"""Graph -> Graph rewrites. A pass changes no output byte: evaluate(g) == evaluate(pass(g)) on every graph that it
+touches.
+"""
 
 from collections.abc import Callable
 

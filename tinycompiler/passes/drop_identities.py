@@ -1,4 +1,6 @@
-"""Nodes that change nothing: reshapes to the same shape, paddings by nothing, tables that are the identity, joins of one."""
+"""Nodes that change nothing: reshapes to the same shape, paddings by nothing, tables that are the identity, joins of
+one.
+"""
 
 import numpy as np
 
