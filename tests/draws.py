@@ -1,4 +1,4 @@
-"""Hypothesis strategies for one-operator networks: what `tests.models` is told, and the inputs that try an operator hardest.
+"""Hypothesis strategies for one-operator networks: what `tests.models` is told, and the inputs that try an operator hard.
 
 A drawn `Case` prints as the call that makes its model, so a failing example can be pasted.
 """

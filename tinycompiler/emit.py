@@ -8,7 +8,6 @@ or on the order of a dictionary that the graph did not give.
 import hashlib
 import json
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -89,6 +88,16 @@ def c_value(value: int | float | Sequence[int] | Constant, symbols: Mapping[tupl
     if isinstance(value, int | np.integer):
         return str(int(value))
     return "{" + ", ".join(str(int(v)) for v in value) + "}"
+
+
+def wrapped(members: Sequence[str], width: int = 108) -> list[str]:
+    """Members joined by commas, in lines that break between members only."""
+    lines = [""]
+    for member in members:
+        if lines[-1] and len(lines[-1]) + len(member) > width:
+            lines.append("")
+        lines[-1] += f"{member}, "
+    return [line.rstrip() for line in lines]
 
 
 def tidy(text: str) -> str:
@@ -278,7 +287,7 @@ class _Emitter:
             operands.append(f"TC_ARENA({self.layout.scratch_offset(step)})")
         return {
             "type": f"tc_{call.template}",
-            "members": textwrap.fill(", ".join(members), 112, break_long_words=False, break_on_hyphens=False).split("\n"),
+            "members": wrapped(members),
             "call": f"{instance}({', '.join(['&p', *operands])})",
         }
 

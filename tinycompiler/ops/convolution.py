@@ -121,7 +121,7 @@ def overflow_why_not(weights: Ints, bias: Ints, zero_point: int) -> str | None:
     saturated = bias[channel] in (-(2**31), 2**31 - 1) and not weights[channel].any()
     if worst[channel] > 2**31 - 1 and not saturated:
         return (
-            f"output channel {channel} can reach {int(worst[channel]):,} in an int32 accumulator (limit 2,147,483,647): "
+            f"output channel {channel} can reach {int(worst[channel]):,} in an int32 accumulator (limit 2^31 - 1): "
             "its weights or bias are too large; retrain with weight decay or quantize per channel"
         )
     return None
