@@ -55,7 +55,7 @@ $(INSTALLED): pyproject.toml
 	@if cmp -s pyproject.toml $@; then touch $@; else \
 		tools/packages.sh python "$(PYTHON)" && \
 		{ test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV); } && \
-		echo 'installing the Python package and its tools into $(VENV)' && \
+		echo 'installing the Python package and its tools into $(VENV): some 550 MB, a minute or two' && \
 		$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]' && \
 		cp pyproject.toml $@; fi
 

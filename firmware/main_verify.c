@@ -27,7 +27,6 @@ _Static_assert(VECTOR_BYTES == MODEL_INPUT_BYTES, "the test inputs are not as lo
 static void run(unsigned vector)
 {
     const unsigned char *data = vector_data + (size_t)vector * MODEL_INPUT_BYTES;
-    model_reset_state();
     for (int index = 0; index < MODEL_INPUTS; ++index) {
         memcpy(model_input(index), data, model_input_bytes(index));
         data += model_input_bytes(index);

@@ -40,11 +40,21 @@ PATTERNS: dict[str, Callable[[tuple[int, ...], np.random.Generator], Array]] = {
     "all 127": lambda shape, _: np.full(shape, 127, np.int8),
     "all -127": lambda shape, _: np.full(shape, -127, np.int8),
     "all -128": lambda shape, _: np.full(shape, -128, np.int8),
+    "even -128": lambda shape, rng: _even_channels(rng.integers(-127, 128, shape).astype(np.int8), -128),
     "alternating": lambda shape, _: (127 - 254 * (np.arange(prod(shape)) % 2)).reshape(shape).astype(np.int8),
     "zero": lambda shape, _: np.zeros(shape, np.int8),
     "small": lambda shape, rng: rng.integers(-2, 3, shape).astype(np.int8),
+    "bias 2^30 - 2^25": lambda shape, _: np.full(shape, 2**30 - 2**25, np.int32),
+    "bias 2^25 - 2^30": lambda shape, _: np.full(shape, 2**25 - 2**30, np.int32),
+    "bias 2^30": lambda shape, _: np.full(shape, 2**30, np.int32),
     "small bias": lambda shape, rng: rng.integers(-9, 10, shape).astype(np.int32),
 }
+
+
+def _even_channels(weights: Array, value: int) -> Array:
+    """Weights (channels, …) with every other channel at one value."""
+    weights[::2] = value
+    return weights
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 same bytes.
 """
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from tinycompiler.build import Elf, toolchain
 from tinycompiler.compile import Compiled, compile_model, link
 from tinycompiler.doctor import examine
 from tinycompiler.emulators import Run, renode_files
-from tinycompiler.emulators import run as run_image
 from tinycompiler.errors import BuildError, DoesNotFit, ModelError, UsageError
+from tinycompiler.graph import Graph
 from tinycompiler.kernels import lower
 from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
@@ -27,7 +27,7 @@ from tinycompiler.passes import optimize
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
 from tinycompiler.report import Report, load_report, make, markdown, table, terminal
-from tinycompiler.tensor import DType
+from tinycompiler.tensor import DType, Quantization, Tensor
 from tinycompiler.vectors import Vector, extreme_vectors, random_vectors, user_vectors
 
 
@@ -99,7 +99,7 @@ def compile_(options: Namespace) -> Outcome:
 def run(options: Namespace) -> Outcome:
     """Runs a model or an output folder, and shows the outputs."""
     board = load(options.board)
-    if options.model.is_dir():
+    if os.path.isdir(options.model):  # unlike Path.is_dir, False for names that the system refuses
         return _run_output(options, board)
     compiled = compile_model(options.model, board, Numerics(options.numerics))
     vectors = (
@@ -286,18 +286,9 @@ def _run_output(options: Namespace, board: Board) -> Outcome:
         raise UsageError(
             f"{options.model} was compiled for {compiled_for}, and {board.name} is a {board.core.name}; compile again"
         )
-    edges = _manifest_edges(manifest, "inputs")
-    if options.input:
-        vectors = _bytes_of(edges, options.input)
-    else:
-        rng = np.random.default_rng(options.seed)
-        vectors = [b"".join(rng.bytes(int(e["bytes"])) for e in edges)]
-    from tinycompiler.build import build
-
-    elf = build(program, board, vectors=vectors)
-    if not elf.memory.vectors_fit:
-        raise DoesNotFit(f"{program.name} with {len(vectors)} inputs does not fit on {board.name}")
-    ran = run_image(elf, board, emulator=options.emulator)
+    inputs = _described(_manifest_edges(manifest, "inputs"))
+    vectors = user_vectors(inputs, options.input) if options.input else random_vectors(inputs, 1, options.seed)
+    ran = _merged(verification.execute(program, board, vectors, emulator=options.emulator, progress=Progress()))
     names = [str(e["name"]) for e in _manifest_edges(manifest, "outputs")]
     outputs = [{n: data.hex() for n, data in zip(names, answer, strict=True)} for answer in ran.outputs]
     lines = [
@@ -315,13 +306,17 @@ def _manifest_edges(manifest: Mapping[str, Any], kind: str) -> list[Mapping[str,
     return edges
 
 
-def _bytes_of(edges: Sequence[Mapping[str, Any]], path: Path) -> list[bytes]:
-    """A user's inputs for a network that is known by its manifest only."""
-    from tinycompiler.graph import Graph
-    from tinycompiler.tensor import Tensor
+def _described(edges: Sequence[Mapping[str, Any]]) -> Graph:
+    """The inputs of a network that is known by its manifest only."""
+    tensors = {
+        e["name"]: Tensor(e["name"], tuple(e["shape"]), DType(e["dtype"]), _quantization(e["scale"], e["zero_point"]))
+        for e in edges
+    }
+    return Graph("", tuple(tensors), (), (), tensors)
 
-    tensors = {e["name"]: Tensor(e["name"], tuple(e["shape"]), DType(e["dtype"])) for e in edges}
-    return [v.bytes for v in user_vectors(Graph("", tuple(tensors), (), (), tensors), path)]
+
+def _quantization(scale: float | None, zero_point: int | None) -> Quantization | None:
+    return None if scale is None or zero_point is None else Quantization((scale,), zero_point)
 
 
 def _answers(runs: Sequence[Run]) -> list[tuple[bytes, ...]]:

@@ -10,6 +10,7 @@ Decisions:
   that an emulator would have to model); `Console.clock_hz` is the clock that the UART really gets then.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -157,7 +158,7 @@ def _find(name_or_path: str) -> Path:
         return folder("boards") / f"{name_or_path}.toml"
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         path = Path(name_or_path)
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, False for names that the system refuses
             return path
         raise BoardError(f"board file {name_or_path} does not exist")
     known = ", ".join(names())

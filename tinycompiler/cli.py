@@ -120,14 +120,25 @@ def _board(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
 
 def _execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, help=".npy or .npz with inputs")
-    parser.add_argument("--seed", type=int, default=0, help="of random inputs (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of random inputs (default 0)")
     parser.add_argument("--emulator", choices=("unicorn", "renode"), default="unicorn", help="(default unicorn)")
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return _integer(text, least=1)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, least=0)
+
+
+def _integer(text: str, *, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted an integer of at least {least}")
     return value
 
 

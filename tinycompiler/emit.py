@@ -18,6 +18,7 @@ import numpy as np
 
 from tinycompiler import __version__
 from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation
+from tinycompiler.kernels.movement import flat_bytes
 from tinycompiler.lifetimes import Layout
 from tinycompiler.resources import folder
 from tinycompiler.tensor import DType, Tensor
@@ -134,7 +135,8 @@ class _Emitter:
             source=self.source,
             numerics=self.graph.numerics.value,
             core=self.calls.core,
-            arena_bytes=self.layout.plan.arena,
+            arena_bytes=max(self.layout.plan.arena, 1),
+            state_bytes=self.layout.state_bytes,
             arena_alignment=ARENA_ALIGNMENT,
             inputs=[self._edge(name) for name in self.graph.inputs],
             outputs=[self._edge(name) for name in self.graph.outputs],
@@ -178,12 +180,11 @@ class _Emitter:
             "numerics": self.graph.numerics.value,
             "core": self.calls.core.name,
             "arena_bytes": self.layout.plan.arena,
+            "state_bytes": self.layout.state_bytes,
             "inputs": [describe(n) for n in self.graph.inputs],
             "outputs": [describe(n) for n in self.graph.outputs],
             "files": {
-                f: hashlib.sha256(text.encode()).hexdigest()
-                for f, text in rendered.items()
-                if not f.endswith(f"{self.name}.h")
+                f: hashlib.sha256(text.encode()).hexdigest() for f, text in rendered.items() if f != f"{self.name}.h"
             },
         }
         return json.dumps(manifest, indent=2) + "\n"
@@ -202,7 +203,8 @@ class _Emitter:
 
     @property
     def _constants(self) -> list[Constant]:
-        return [constant for call in self.calls.calls for constant in call.constants]
+        initial = [Constant(flat_bytes(s.initial)) for s in self.graph.states if len(set(flat_bytes(s.initial))) > 1]
+        return [*(constant for call in self.calls.calls for constant in call.constants), *initial]
 
     @property
     def arrays(self) -> list[dict[str, object]]:
@@ -263,6 +265,23 @@ class _Emitter:
         return "".join(loaded.blocks[block](loaded.new_context(dict(variables))))
 
     @property
+    def initial_states(self) -> list[dict[str, object]]:
+        """Where each state lies and what it is at the start: one byte repeated, or an array."""
+        described: list[dict[str, object]] = []
+        for state in self.graph.states:
+            data = flat_bytes(state.initial)
+            even = len(set(data.tobytes())) == 1
+            described.append(
+                {
+                    "offset": self.layout.states[state.tensor],
+                    "bytes": data.size,
+                    "value": int(data[0]) if even else None,
+                    "symbol": None if even else self.symbols[Constant(data).key],
+                }
+            )
+        return described
+
+    @property
     def nodes(self) -> list[dict[str, object]]:
         """One entry per call: a comment, its invocations as C, and its outputs for the hook."""
         return [self._node(step, call) for step, call in enumerate(self.calls.calls)]
@@ -275,9 +294,7 @@ class _Emitter:
         return {
             "summary": summary.replace("*/", "* /"),
             "invocations": [self._invocation(step, call, instance, i) for i in call.invocations],
-            "outputs": [
-                {"offset": self.layout.offset(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs
-            ],
+            "outputs": [{"place": self._place(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs],
         }
 
     def _invocation(self, step: int, call: Call, instance: str, invocation: Invocation) -> dict[str, object]:
@@ -297,6 +314,12 @@ class _Emitter:
             return "NULL"  # the struct points to it
         constant = "" if name in call.node.outputs else "const "
         kind = "tc_f32" if tensor.dtype is DType.FLOAT32 else tensor.dtype.c_type
-        if call.template == "table":
-            kind = "int8_t"  # looks at bytes of any signedness
-        return f"({constant}{kind} *)TC_ARENA({self.layout.offset(name)})"
+        if call.context.raw:
+            kind = "uint8_t"
+        return f"({constant}{kind} *){self._place(name)}"
+
+    def _place(self, name: str) -> str:
+        """Where a tensor lies, as C."""
+        if name in self.layout.states:
+            return f"TC_STATE({self.layout.states[name]})"
+        return f"TC_ARENA({self.layout.offset(name)})"

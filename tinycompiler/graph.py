@@ -27,6 +27,15 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class State:
+    """A value that an inference leaves for the next: `tensor` is read, and becomes `next` when all have read it."""
+
+    tensor: str
+    next: str
+    initial: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network: tensors by name, nodes in running order, and whose numerics it follows."""
 
@@ -36,6 +45,12 @@ class Graph:
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor]
     numerics: Numerics = Numerics.LITERT
+    states: tuple[State, ...] = ()
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What must be computed: the outputs, and the states' next values."""
+        return (*self.outputs, *(s.next for s in self.states))
 
     def inputs_of(self, node: Node) -> tuple[Tensor, ...]:
         return tuple(self.tensors[name] for name in node.inputs)
@@ -83,7 +98,8 @@ class Graph:
 
     def verify(self) -> "Graph":
         """Itself, after checking what every pass must keep; a failure is our bug."""
-        known = set(self.inputs) | {name for name, t in self.tensors.items() if t.is_constant}
+        known = {*self.inputs, *(s.tensor for s in self.states)}
+        known |= {name for name, t in self.tensors.items() if t.is_constant}
         for node in self.nodes:
             for name in node.inputs:
                 assert name in known, f"{node.name} reads '{name}' before it is computed"
@@ -93,13 +109,17 @@ class Graph:
                 known.add(name)
             problem = self.why_not(node)
             assert problem is None, f"{node.name}: {problem}"
-        missing = [name for name in self.outputs if name not in known]
-        assert not missing, f"outputs {missing} are never computed"
+        missing = [name for name in self.results if name not in known]
+        assert not missing, f"results {missing} are never computed"
         return self
 
     def evaluate(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Every tensor's value for the given inputs (name to array of exact shape and type), in numpy."""
+        """Every tensor's value for the given inputs (name to array of exact shape and type), in numpy.
+
+        States that are not fed have their initial values.
+        """
         values: dict[str, Array] = {name: t.data for name, t in self.tensors.items() if t.data is not None}
+        values |= {s.tensor: feeds.get(s.tensor, s.initial) for s in self.states}
         for name in self.inputs:
             values[name] = self._checked(name, feeds[name])
         for node in self.nodes:
@@ -122,11 +142,13 @@ class Graph:
         """The same network with other nodes, some tensors replaced or added, and unused tensors gone."""
         nodes = tuple(nodes)
         tensors = {**self.tensors, **{t.name: t for t in changed}}
-        used = {*self.inputs, *self.outputs, *(n for node in nodes for n in (*node.inputs, *node.outputs))}
+        kept = {*self.inputs, *self.results, *(s.tensor for s in self.states)}
+        used = {*kept, *(n for node in nodes for n in (*node.inputs, *node.outputs))}
         return replace(self, nodes=nodes, tensors={name: t for name, t in tensors.items() if name in used})
 
     def __str__(self) -> str:
         lines = [f"graph {self.name} ({self.numerics.value})"]
         lines += [f"  {tensor}" for tensor in self.tensors.values()]
         lines += [f"  input {', '.join(self.inputs)}", *(f"  {node}" for node in self.nodes)]
+        lines += [f"  state {s.tensor} becomes {s.next}" for s in self.states]
         return "\n".join([*lines, f"  output {', '.join(self.outputs)}", ""])

@@ -22,6 +22,9 @@ class Layout:
     plan: Plan
     owner: dict[str, str]
     """Tensor -> the buffer's name."""
+    states: dict[str, int]
+    """Tensor -> offset in the state block, for states, their next values and their aliases."""
+    state_bytes: int
     layer_wise: int
     """Bytes alive at the worst step counting tensors only, each with memory of its own: what a plain planner needs at
     least.
@@ -41,8 +44,9 @@ def scratch_name(step: int) -> str:
 
 def lay_out(calls: Calls) -> Layout:
     """Every tensor and scratch buffer in one arena, as small as can be found, and checked."""
-    life = _lifetimes(calls)
-    owner = {tensor: calls.memory_of(tensor) for tensor in _tensors(calls)}
+    states, state_bytes = _state_offsets(calls)
+    life = _lifetimes(calls, states)
+    owner = {tensor: calls.memory_of(tensor) for tensor in _tensors(calls) if tensor not in states}
     layer_wise = _peak([(size_of(calls, t), *life[t]) for t in dict.fromkeys(owner.values())])
     _take_over(calls, owner, life)
     buffers = [Buffer(t, size_of(calls, t), *life[t], ALIGNMENT) for t in dict.fromkeys(owner.values())]
@@ -53,7 +57,18 @@ def lay_out(calls: Calls) -> Layout:
     ]
     plan = place(buffers)
     check(plan)
-    return Layout(plan, owner, layer_wise)
+    return Layout(plan, owner, states, state_bytes, layer_wise)
+
+
+def _state_offsets(calls: Calls) -> tuple[dict[str, int], int]:
+    """Where states lie, one after another: a state and its next value are the same memory."""
+    offsets: dict[str, int] = {}
+    total = 0
+    for state in calls.graph.states:
+        offsets[state.tensor] = offsets[state.next] = total
+        total += -(-size_of(calls, state.tensor) // ALIGNMENT) * ALIGNMENT
+    offsets |= {alias: offsets[calls.memory_of(alias)] for alias in calls.aliases if calls.memory_of(alias) in offsets}
+    return offsets, total
 
 
 def size_of(calls: Calls, tensor: str) -> int:
@@ -66,13 +81,15 @@ def _tensors(calls: Calls) -> list[str]:
     return [name for name in dict.fromkeys(names) if not graph.tensors[name].is_constant]
 
 
-def _lifetimes(calls: Calls) -> dict[str, tuple[int, int]]:
+def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int]]:
     """(first, last) step of every piece of memory, by the tensor that owns it."""
     life: dict[str, tuple[int, int]] = {}
     last_step = max(len(calls.calls) - 1, 0)
 
     def extend(tensor: str, step: int) -> None:
         memory = calls.memory_of(tensor)
+        if memory in states:
+            return
         first, last = life.get(memory, (step, step))
         life[memory] = (min(first, step), max(last, step))
 
@@ -91,6 +108,8 @@ def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, i
     """Merges an output into an input that dies at that step, where the kernel allows it."""
     for step, call in enumerate(calls.calls):
         for name in call.in_place:
+            if name not in owner or call.node.outputs[0] not in owner:
+                continue  # states have a place of their own
             source, target = owner[name], owner[call.node.outputs[0]]
             if source == target or life[source][1] != step or life[target][0] != step:
                 continue

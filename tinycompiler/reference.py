@@ -25,6 +25,10 @@ class Reference(Protocol):
 
     name: str
 
+    def reset(self) -> None:
+        """Forgets what earlier inferences left behind."""
+        ...
+
     def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         """The values of the `wanted` tensors, by name, for inputs in the network's order."""
         ...
@@ -50,18 +54,22 @@ def reference(data: bytes, file: File, graph: Graph, *, layers: bool) -> Referen
 
 class _LiteRt:
     def __init__(self, data: bytes, index: Mapping[str, int], graph: Graph, layers: bool) -> None:
+        self.data, self.index, self.graph, self.layers = data, index, graph, layers
+        self.name = f"ai-edge-litert {version('ai-edge-litert')}, BUILTIN_REF"
+        self.reset()
+
+    def reset(self) -> None:
+        """A new interpreter: resource variables have no other way back to their initial values."""
         with _quiet():
             from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
             self.interpreter: Any = Interpreter(
-                model_content=data,
+                model_content=self.data,
                 experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-                experimental_preserve_all_tensors=layers,
+                experimental_preserve_all_tensors=self.layers,
                 num_threads=1,
             )
             self.interpreter.allocate_tensors()
-        self.name = f"ai-edge-litert {version('ai-edge-litert')}, BUILTIN_REF"
-        self.index, self.graph = index, graph
 
     def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         for name, value in zip(self.graph.inputs, inputs, strict=True):
@@ -72,19 +80,22 @@ class _LiteRt:
 
 class _TfLiteMicro:
     def __init__(self, data: bytes, index: Mapping[str, int], graph: Graph, layers: bool) -> None:
+        self.data, self.index, self.graph, self.layers = data, index, graph, layers
+        self.name = f"tflite-micro {version('tflite-micro')}"
+        self.reset()
+
+    def reset(self) -> None:
+        """A new interpreter, with room for all tensors where they are kept."""
         with _quiet():
             from tflite_micro.python.tflite_micro import runtime
 
             config = runtime.InterpreterConfig
-            # 10 x the model is its default; kept tensors need room for all of them
-            room = 10 * len(data) + 4 * sum(t.bytes for t in graph.tensors.values()) + (1 << 20)
+            room = 10 * len(self.data) + 4 * sum(t.bytes for t in self.graph.tensors.values()) + (1 << 20)
             self.interpreter: Any = runtime.Interpreter.from_bytes(
-                data,
+                self.data,
                 arena_size=room,
-                intrepreter_config=config.kPreserveAllTensors if layers else config.kAllocationRecording,
+                intrepreter_config=config.kPreserveAllTensors if self.layers else config.kAllocationRecording,
             )
-        self.name = f"tflite-micro {version('tflite-micro')}"
-        self.index, self.graph = index, graph
 
     def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         for i, value in enumerate(inputs):
@@ -104,9 +115,14 @@ class _Numpy:
         self.graph = graph
         package = {"litert": "ai-edge-litert", "tflm": "tflite-micro"}[graph.numerics.value]
         self.name = f"tinycompiler's own numpy reference ({package} is not installed: pip install {package})"
+        self.state: dict[str, Array] = {}
+
+    def reset(self) -> None:
+        self.state = {}
 
     def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        values = self.graph.evaluate(dict(zip(self.graph.inputs, inputs, strict=True)))
+        values = self.graph.evaluate({**dict(zip(self.graph.inputs, inputs, strict=True)), **self.state})
+        self.state = {s.tensor: values[s.next] for s in self.graph.states}
         return {name: values[name] for name in wanted}
 
 

@@ -352,7 +352,7 @@ def _shortfall_lines(s: Json) -> str:
 
 
 def _run_lines(run: Json, macs: int) -> str:
-    lines = [f"run on {run['emulator']}, {run['inferences']} inferences"]
+    lines = [f"run on {run['emulator']}, {run['inferences']} inference{'' if run['inferences'] == 1 else 's'}"]
     if run["instructions"]:
         per = f" ({run['instructions'] / macs:.2f} per MAC)" if macs else ""
         lines.append(f"  instructions {run['instructions']:,}{per}, counted")
@@ -410,4 +410,10 @@ def load_report(folder: Path) -> Report:
     data = json.loads((folder / "report.json").read_text())
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError(f"schema {data.get('schema') if isinstance(data, dict) else '?'} instead of {SCHEMA}")
-    return Report(data)
+    found = Report(data)
+    try:
+        markdown(found)
+        terminal(found, verbose=True)
+    except (KeyError, IndexError, TypeError, AttributeError) as problem:
+        raise ValueError(f"report.json is damaged: {type(problem).__name__} {problem}") from problem
+    return found

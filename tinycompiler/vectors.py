@@ -58,9 +58,8 @@ def user_vectors(graph: Graph, path: Path) -> list[Vector]:
     elif len(arrays) == len(inputs):
         chosen = list(arrays.values())
     else:
-        raise UsageError(
-            f"{path}: found arrays {', '.join(arrays)}, wanted one for each input: {', '.join(map(str, inputs))}"
-        )
+        found = f"arrays {', '.join(arrays)}" if arrays else "no array"
+        raise UsageError(f"{path}: found {found}, wanted one for each input: {', '.join(map(str, inputs))}")
     stacks = [_stacked(path, array, tensor) for array, tensor in zip(chosen, inputs, strict=True)]
     if len({len(s) for s in stacks}) != 1:
         raise UsageError(f"{path}: the inputs have different numbers of inferences: {[len(s) for s in stacks]}")
@@ -77,7 +76,8 @@ def _load(path: Path) -> Mapping[str, Array]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, BadZipFile) as problem:
-        raise UsageError(f"{path}: cannot be read as .npy or .npz ({problem}); save it with numpy.save") from problem
+        what = "no array of numbers" if "pickle" in str(problem) else problem  # numpy's own words advise to trust it
+        raise UsageError(f"{path}: cannot be read as .npy or .npz ({what}); save it with numpy.save") from problem
 
 
 def _stacked(path: Path, array: Array, tensor: Tensor) -> Array:

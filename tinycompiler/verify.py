@@ -112,13 +112,21 @@ def compare(
     graph = calls.graph
     where = {name: call.node.name for call in calls.calls for name in call.node.outputs}
     outputs = {name: calls.memory_of(name) for name in graph.outputs}
-    hooks = [(step, i, name) for step, c in enumerate(calls.calls) for i, name in enumerate(c.node.outputs)]
+    own = {s.next for s in graph.states}  # a name of ours, which no judge knows
+    hooks = [
+        (step, i, name)
+        for step, c in enumerate(calls.calls)
+        for i, name in enumerate(c.node.outputs)
+        if name not in own
+    ]
     wanted = list(dict.fromkeys([*(name for _, _, name in hooks if layers), *graph.outputs]))
     compared = mismatches = layer_bytes = 0
     largest = 0.0
     first: Difference | None = None
     answers = [(r, i) for r in runs for i in range(len(r.outputs))]
     for number, (vector, (ran, i)) in enumerate(zip(vectors, answers, strict=True)):
+        if i == 0 and graph.states:
+            judge.reset()  # each image begins with the initial state
         truth = judge(vector.values, wanted)
         pairs = [(name, ran.nodes[i, step, k]) for step, k, name in hooks] if layers else []
         layer_bytes += sum(len(data) for _, data in pairs)

@@ -9,7 +9,7 @@ from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kerne
 from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
 from tinycompiler.kernels.elementwise import ElementwiseDsp, ElementwiseScalar
-from tinycompiler.kernels.movement import ConcatenationCopy, PadScalar
+from tinycompiler.kernels.movement import Rearrange
 from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
 from tinycompiler.kernels.quantization import DequantizeFloat, QuantizeFloat
 from tinycompiler.kernels.reduction import MeanScalar
@@ -29,8 +29,7 @@ KERNELS: tuple[Kernel, ...] = (
     Table(),
     SoftmaxScalar(),
     MeanScalar(),
-    PadScalar(),
-    ConcatenationCopy(),
+    Rearrange(),
     QuantizeFloat(),
     DequantizeFloat(),
 )

@@ -21,6 +21,9 @@ from tinycompiler.tensor import Array, Tensor
 class Context:
     """Base of a template's variables; equal contexts of one template share one C function."""
 
+    raw: ClassVar[bool] = False
+    """Whether the C function takes its operands as bytes, whatever their type."""
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:

@@ -1,6 +1,7 @@
 """Every unary 8-bit operator: one table of 256 bytes, shared by all nodes whose tables are equal."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from tinycompiler.ops import Logistic, Relu, Relu6, Requantize, Unary
 @dataclass(frozen=True)
 class TableContext(Context):
     """kernels/table.c.j2 has no variables."""
+
+    raw: ClassVar[bool] = True
 
 
 class Table(Kernel):

@@ -1,5 +1,10 @@
-"""Operators that move bytes and compute nothing: PAD, CONCATENATION, RESHAPE."""
+"""Operators that move values and compute nothing: PAD, CONCATENATION, TRANSPOSE, slices, splits, tiles, and RESHAPE.
 
+Such an operator says only, in numpy, where each output value comes from (`rearrange`). Its kernel finds the loops
+itself, by rearranging the inputs' indices instead of their values, so the next one of this family is a few lines.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -11,54 +16,293 @@ from tinycompiler.tensor import Array
 
 
 def same_quantization(inputs: Tensors, outputs: Tensors) -> str | None:
-    """A sentence when some input's quantization is not the output's."""
+    """A sentence when some input's type or quantization is not the output's."""
     for x in inputs:
-        if x.quantization != outputs[0].quantization:
-            found = f"'{x.name}' {x.quantization} and '{outputs[0].name}' {outputs[0].quantization}"
-            return f"{found} must have the same quantization"
+        for y in outputs:
+            if x.dtype is not y.dtype or x.quantization != y.quantization:
+                found = f"'{x.name}' {x.dtype.value} {x.quantization} and '{y.name}' {y.dtype.value} {y.quantization}"
+                return f"{found} must have the same type and quantization"
     return None
 
 
 @dataclass(frozen=True)
-class Pad(Op):
-    """x, `before` and `after` elements of zero point added along each axis."""
+class Movement(Op):
+    """Base: every output value is some input value, or the fill."""
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        """The outputs for arrays of any integer type; indexing only, no arithmetic."""
+        raise NotImplementedError
+
+    def fill(self, outputs: Tensors) -> int:
+        """What stands where no input value goes."""
+        return outputs[0].zero_point
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        blanks = [np.zeros(t.shape, np.int8) for t in inputs]
+        return tuple(y.shape for y in self.rearrange(blanks, 0))
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        return same_quantization(inputs, outputs)
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        moved = self.rearrange(values, self.fill(outputs))
+        return tuple(np.ascontiguousarray(y.astype(t.dtype.numpy)) for y, t in zip(moved, outputs, strict=True))
+
+
+@dataclass(frozen=True)
+class Assign(Movement):
+    """Keeps a value as state for the next inference."""
+
+    name: ClassVar[str] = "ASSIGN_VARIABLE"
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return (values[0],)
+
+
+@dataclass(frozen=True)
+class Pad(Movement):
+    """x, `before` and `after` elements of `value` (the zero point, when None) added along each axis."""
 
     name: ClassVar[str] = "PAD"
     before: tuple[int, ...]
     after: tuple[int, ...]
+    value: int | None = None
 
-    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
-        return (tuple(b + n + a for b, n, a in zip(self.before, inputs[0].shape, self.after, strict=True)),)
+    def fill(self, outputs: Tensors) -> int:
+        return outputs[0].zero_point if self.value is None else self.value
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         if min((*self.before, *self.after, 0)) < 0:
             return "negative paddings are not supported"
-        if len(inputs[0].shape) > 5:
-            return f"rank {len(inputs[0].shape)} is not supported; at most 5"
-        return super().why_not(inputs, outputs) or same_quantization(inputs, outputs)
+        return super().why_not(inputs, outputs)
 
-    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
-        widths = tuple(zip(self.before, self.after, strict=True))
-        return (np.pad(values[0], widths, constant_values=outputs[0].zero_point),)
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return (np.pad(values[0], tuple(zip(self.before, self.after, strict=True)), constant_values=fill),)
 
 
 @dataclass(frozen=True)
-class Concatenation(Op):
+class MirrorPad(Movement):
+    """x with its border mirrored; `edge` is 0 when the border itself is repeated (SYMMETRIC), 1 when not (REFLECT)."""
+
+    name: ClassVar[str] = "MIRROR_PAD"
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    reflect: bool
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        for b, a, n in zip(self.before, self.after, inputs[0].shape, strict=True):
+            if min(a, b) < 0 or max(a, b) > n - self.reflect:
+                return f"paddings {b} and {a} of an axis of {n} cannot be mirrored"
+        return super().why_not(inputs, outputs)
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        widths = tuple(zip(self.before, self.after, strict=True))
+        return (np.pad(values[0], widths, mode="reflect" if self.reflect else "symmetric"),)
+
+
+@dataclass(frozen=True)
+class Concatenation(Movement):
     """Inputs that agree in all axes but one, joined along it."""
 
     name: ClassVar[str] = "CONCATENATION"
     axis: int
 
-    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
-        first = inputs[0].shape
-        total = sum(x.shape[self.axis] for x in inputs)
-        return ((*first[: self.axis], total, *first[self.axis + 1 :]),)
-
-    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        return super().why_not(inputs, outputs) or same_quantization(inputs, outputs)
-
-    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
         return (np.concatenate(values, axis=self.axis),)
+
+
+@dataclass(frozen=True)
+class Pack(Movement):
+    """Inputs of one shape, stacked along a new axis."""
+
+    name: ClassVar[str] = "PACK"
+    axis: int
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return (np.stack(values, axis=self.axis),)
+
+
+@dataclass(frozen=True)
+class Unpack(Movement):
+    """The slices along an axis, which goes."""
+
+    name: ClassVar[str] = "UNPACK"
+    axis: int
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return tuple(np.moveaxis(values[0], self.axis, 0))
+
+
+@dataclass(frozen=True)
+class Split(Movement):
+    """Pieces of the given sizes along an axis (SPLIT and SPLIT_V)."""
+
+    name: ClassVar[str] = "SPLIT"
+    axis: int
+    sizes: tuple[int, ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return tuple(np.split(values[0], np.cumsum(self.sizes)[:-1].tolist(), axis=self.axis))
+
+
+@dataclass(frozen=True)
+class Slice(Movement):
+    """x[start:stop:step] along each axis, as normalized by the reader (SLICE and STRIDED_SLICE).
+
+    A `stop` of None runs to the end in the direction of the step; axes in `shrink` go.
+    """
+
+    name: ClassVar[str] = "STRIDED_SLICE"
+    ranges: tuple[tuple[int, int | None, int], ...]
+    shrink: tuple[int, ...] = ()
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        cut = values[0][tuple(slice(*r) for r in self.ranges)]
+        return (cut.reshape(tuple(n for i, n in enumerate(cut.shape) if i not in self.shrink)),)
+
+
+@dataclass(frozen=True)
+class Transpose(Movement):
+    """The axes in another order."""
+
+    name: ClassVar[str] = "TRANSPOSE"
+    axes: tuple[int, ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return (np.transpose(values[0], self.axes),)
+
+
+@dataclass(frozen=True)
+class Gather(Movement):
+    """Slices of the input chosen by constant indices along an axis."""
+
+    name: ClassVar[str] = "GATHER"
+    axis: int
+    indices: tuple[int, ...]
+    index_shape: tuple[int, ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        indices = np.array(self.indices, np.int64).reshape(self.index_shape)
+        return (np.take(values[0], indices, axis=self.axis),)
+
+
+@dataclass(frozen=True)
+class Tile(Movement):
+    """x repeated along each axis."""
+
+    name: ClassVar[str] = "TILE"
+    repeats: tuple[int, ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return (np.tile(values[0], self.repeats),)
+
+
+@dataclass(frozen=True)
+class BroadcastTo(Movement):
+    """x repeated along axes of size 1."""
+
+    name: ClassVar[str] = "BROADCAST_TO"
+    shape: tuple[int, ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        return (np.broadcast_to(values[0], self.shape),)
+
+
+@dataclass(frozen=True)
+class DepthToSpace(Movement):
+    """(n, h, w, b·b·c) -> (n, h·b, w·b, c)."""
+
+    name: ClassVar[str] = "DEPTH_TO_SPACE"
+    block: int
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        (n, h, w, c), b = values[0].shape, self.block
+        blocks = values[0].reshape(n, h, w, b, b, c // (b * b))
+        return (blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, h * b, w * b, c // (b * b)),)
+
+
+@dataclass(frozen=True)
+class SpaceToDepth(Movement):
+    """(n, h·b, w·b, c) -> (n, h, w, b·b·c)."""
+
+    name: ClassVar[str] = "SPACE_TO_DEPTH"
+    block: int
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        (n, h, w, c), b = values[0].shape, self.block
+        blocks = values[0].reshape(n, h // b, b, w // b, b, c)
+        return (blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // b, w // b, b * b * c),)
+
+
+@dataclass(frozen=True)
+class SpaceToBatch(Movement):
+    """Spatial axes 1.. padded and dealt out over the batch, block by block (TensorFlow's SpaceToBatchND)."""
+
+    name: ClassVar[str] = "SPACE_TO_BATCH_ND"
+    block: tuple[int, ...]
+    paddings: tuple[tuple[int, int], ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        x, m = values[0], len(self.block)
+        tail = ((0, 0),) * (x.ndim - 1 - m)
+        x = np.pad(x, ((0, 0), *self.paddings, *tail), constant_values=fill)
+        split = [(n // b, b) for n, b in zip(x.shape[1:], self.block, strict=False)]
+        blocks = x.reshape(x.shape[0], *(v for pair in split for v in pair), *x.shape[1 + m :])
+        inner, outer = range(2, 2 * m + 1, 2), range(1, 2 * m + 1, 2)
+        order = (*inner, 0, *outer, *range(2 * m + 1, blocks.ndim))
+        shape = (x.shape[0] * prod(self.block), *(n for n, _ in split), *x.shape[1 + m :])
+        return (blocks.transpose(order).reshape(shape),)
+
+
+@dataclass(frozen=True)
+class BatchToSpace(Movement):
+    """The reverse of SpaceToBatch, borders cropped."""
+
+    name: ClassVar[str] = "BATCH_TO_SPACE_ND"
+    block: tuple[int, ...]
+    crops: tuple[tuple[int, int], ...]
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        x, m = values[0], len(self.block)
+        batch = x.shape[0] // prod(self.block)
+        blocks = x.reshape(*self.block, batch, *x.shape[1:])
+        pairs = [axis for i in range(m) for axis in (m + 1 + i, i)]
+        order = (m, *pairs, *range(2 * m + 1, blocks.ndim))
+        spatial = [n * b for n, b in zip(x.shape[1:], self.block, strict=False)]
+        whole = blocks.transpose(order).reshape(batch, *spatial, *x.shape[1 + m :])
+        kept = [slice(a, n - b) for (a, b), n in zip(self.crops, spatial, strict=True)]
+        return (whole[(slice(None), *kept)],)
+
+
+@dataclass(frozen=True)
+class ResizeNearestNeighbor(Movement):
+    """(n, h, w, c) -> (n, height, width, c): each output pixel is one input pixel, chosen on the host."""
+
+    name: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
+    size: tuple[int, int]
+    align_corners: bool = False
+    half_pixel_centers: bool = False
+
+    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+        rows = self._nearest(values[0].shape[1], self.size[0])
+        columns = self._nearest(values[0].shape[2], self.size[1])
+        return (values[0][:, rows][:, :, columns],)
+
+    def _nearest(self, source: int, target: int) -> Sequence[int]:
+        """float32 at every step, as the reference."""
+        corners = self.align_corners and target > 1
+        scale = np.float32(source - 1) / np.float32(target - 1) if corners else np.float32(source) / np.float32(target)
+        offset = np.float32(0.5 if self.half_pixel_centers else 0.0)
+        chosen = []
+        for i in range(target):
+            at = (np.float32(i) + offset) * scale
+            nearest = _round_half_away(at) if self.align_corners else int(np.floor(at))
+            chosen.append(max(0, min(nearest, source - 1)) if self.half_pixel_centers else min(nearest, source - 1))
+        return chosen
+
+
+def _round_half_away(x: np.float32) -> int:
+    return int(np.floor(np.float64(x) + 0.5))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from tinycompiler.graph import Graph
 
 def drop_dead(graph: Graph) -> Graph:
     """They go; backwards, so that what fed only them goes too."""
-    wanted = set(graph.outputs)
+    wanted = set(graph.results)
     kept = []
     for node in reversed(graph.nodes):
         if wanted & set(node.outputs):

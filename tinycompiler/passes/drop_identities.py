@@ -15,7 +15,7 @@ def drop_identities(graph: Graph) -> Graph:
     dropped: dict[str, str] = {}
     kept = []
     for node in graph.nodes:
-        if _changes_nothing(graph, node) and node.outputs[0] not in graph.outputs:
+        if _changes_nothing(graph, node) and node.outputs[0] not in graph.results:
             dropped[node.outputs[0]] = node.inputs[0]
         else:
             kept.append(node)

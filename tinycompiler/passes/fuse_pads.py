@@ -11,7 +11,7 @@ def fuse_pads(graph: Graph) -> Graph:
     nodes = [_absorbed(graph, node) for node in graph.nodes]
     if nodes == list(graph.nodes):
         return graph
-    read = {name for node in nodes for name in node.inputs} | set(graph.outputs)
+    read = {name for node in nodes for name in node.inputs} | set(graph.results)
     return graph.with_nodes(n for n in nodes if not isinstance(n.op, Pad) or n.outputs[0] in read)
 
 

@@ -19,4 +19,4 @@ def renamed(nodes: Iterable[Node], names: Mapping[str, str]) -> list[Node]:
 
 def only_reader(graph: Graph, tensor: str) -> bool:
     """Whether exactly one node reads a tensor and nobody outside wants it."""
-    return len(graph.readers_of(tensor)) == 1 and tensor not in graph.outputs
+    return len(graph.readers_of(tensor)) == 1 and tensor not in graph.results

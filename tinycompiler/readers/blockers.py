@@ -23,7 +23,7 @@ FIXED_SHAPE = (
 )
 AGAIN = "convert the network again with a current converter"
 EDGES = ("QUANTIZE", "DEQUANTIZE")
-SUBGRAPH_CALLS = ("IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE")
+SUBGRAPH_CALLS = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE")
 QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 
 
@@ -107,9 +107,12 @@ def _weight_types(operator: Operator, main: Subgraph) -> Iterator[str]:
 
 def _types(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
     """Types that a Tensor cannot hold as they are."""
+    handles = {o.outputs[0] for o in main.operators if o.name == "VAR_HANDLE" and o.outputs}
     by_type: dict[str, list[Tensor]] = {}
     for tensor in used:
         kind = main.details[tensor.name].type
+        if tensor.name in handles:
+            continue  # a name for a variable, no value
         if kind not in DTYPES and not (kind == "FLOAT16" and tensor.is_constant):  # told by `_arithmetic`
             by_type.setdefault(kind, []).append(tensor)
     for kind, tensors in by_type.items():

@@ -1,14 +1,15 @@
 """`read`: a .tflite file becomes a Graph, or one ModelError with every blocker."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph, Node
 from tinycompiler.ops import Numerics
+from tinycompiler.readers import variables
 from tinycompiler.readers.blockers import problems
-from tinycompiler.readers.operators import OPERATORS, PARAMETERS, Refused, Site
+from tinycompiler.readers.operators import OPERATORS, VALUES, Refused, Site
 from tinycompiler.readers.tflite import File, Operator, Subgraph, load
 from tinycompiler.tensor import DType
 
@@ -42,22 +43,39 @@ def inspect(path: Path, numerics: Numerics = Numerics.LITERT) -> Inspection:
         nodes, refused = _nodes(main)
         blockers += refused
     if not blockers:
-        graph = _graph(path.stem, main, nodes, numerics)
-        blockers += _objections(graph)
+        graph, problems_of_state = _graph(path.stem, file, nodes, numerics)
+        blockers += problems_of_state or _objections(graph)
         if not blockers:
             return Inspection(file, graph.verify(), ())
     return Inspection(file, None, tuple(blockers))
 
 
-def _graph(stem: str, main: Subgraph, nodes: Sequence[Node], numerics: Numerics) -> Graph:
+def _graph(stem: str, file: File, nodes: Sequence[Node], numerics: Numerics) -> tuple[Graph, list[str]]:
+    """The graph, its variables as states, and what is wrong with them."""
+    main = file.subgraphs[0]
     tensors = {t.name: t for t in main.tensors}
-    return Graph(c_identifier(stem), main.inputs, main.outputs, (), tensors, numerics).with_nodes(nodes)
+    walk = variables.variables_of(file)
+    for operator in main.operators:
+        walk.take(operator, tensors)
+    read = [replace(n, inputs=tuple(walk.aliases.get(i, i) for i in n.inputs)) for n in nodes]
+    outputs = tuple(walk.aliases.get(o, o) for o in main.outputs)
+    read, states = walk.states(read, tensors)
+    graph = Graph(c_identifier(stem), main.inputs, outputs, (), tensors, numerics, states)
+    return graph.with_nodes(read), walk.problems
+
+
+TAKEN = frozenset(
+    "model assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
+    "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype".split()
+)
+"""Names whose header, `<name>.h`, would hide another one: `model.h` is emitted too, the others are C11's."""
 
 
 def c_identifier(name: str) -> str:
-    """A name that C accepts, lower case."""
+    """A name that C accepts, lower case, and whose header hides no other."""
     cleaned = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower()).strip("_")
-    return f"m{cleaned}" if not cleaned or cleaned[0].isdigit() else cleaned
+    named = f"m{cleaned}" if not cleaned or cleaned[0].isdigit() else cleaned
+    return f"{named}_net" if named in TAKEN else named
 
 
 def _nodes(main: Subgraph) -> tuple[list[Node], list[str]]:
@@ -66,6 +84,8 @@ def _nodes(main: Subgraph) -> tuple[list[Node], list[str]]:
     refused: list[str] = []
     unknown: dict[str, list[Operator]] = {}
     for operator in main.operators:
+        if operator.name in variables.OPERATORS:
+            continue
         if operator.name not in OPERATORS:
             if not operator.name.startswith("CUSTOM:"):  # those are named by `blockers`
                 unknown.setdefault(operator.name, []).append(operator)
@@ -79,7 +99,8 @@ def _nodes(main: Subgraph) -> tuple[list[Node], list[str]]:
             refused.append(f"{operator}: {len(operator.inputs)} inputs and {len(operator.outputs)} outputs are too few")
             continue
         inputs = tuple(name for name in operator.inputs if name is not None)
-        inputs = inputs[: PARAMETERS.get(operator.name, len(inputs))]
+        if operator.name in VALUES:
+            inputs = tuple(inputs[i] for i in VALUES[operator.name])
         nodes.append(Node(f"{operator.name.lower()}_{operator.index}", op, inputs, operator.outputs))
     supported = ", ".join(OPERATORS)
     for name, users in unknown.items():
@@ -93,7 +114,8 @@ def _nodes(main: Subgraph) -> tuple[list[Node], list[str]]:
 def _objections(graph: Graph) -> list[str]:
     """What the operators say of their tensors, and values that nobody computes."""
     found = []
-    known = {*graph.inputs, *(name for name, t in graph.tensors.items() if t.is_constant)}
+    known = {*graph.inputs, *(s.tensor for s in graph.states)}
+    known |= {name for name, t in graph.tensors.items() if t.is_constant}
     for node in graph.nodes:
         missing = [name for name in node.inputs if name not in known]
         if missing:
@@ -105,5 +127,5 @@ def _objections(graph: Graph) -> list[str]:
             if objection:
                 found.append(f"{node.name}: {objection}")
         known.update(node.outputs)
-    found += [f"output '{name}' is never computed" for name in graph.outputs if name not in known]
+    found += [f"output '{name}' is never computed" for name in graph.results if name not in known]
     return found

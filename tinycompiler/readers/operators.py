@@ -12,17 +12,23 @@ from tinycompiler.fixed_point import round_half_away
 from tinycompiler.ops import (
     Add,
     AveragePool2D,
+    BatchToSpace,
+    BroadcastTo,
     Clamp,
     Concatenation,
     Conv2D,
+    DepthToSpace,
     DepthwiseConv2D,
     Dequantize,
     FullyConnected,
+    Gather,
     Logistic,
     MaxPool2D,
     Mean,
+    MirrorPad,
     Mul,
     Op,
+    Pack,
     Pad,
     Padding,
     Quantize,
@@ -30,7 +36,15 @@ from tinycompiler.ops import (
     Relu6,
     Requantize,
     Reshape,
+    ResizeNearestNeighbor,
+    Slice,
     Softmax,
+    SpaceToBatch,
+    SpaceToDepth,
+    Split,
+    Tile,
+    Transpose,
+    Unpack,
     Window,
 )
 from tinycompiler.ops.convolution import same_padding
@@ -136,6 +150,152 @@ def _concatenation(s: Site) -> Op:
     return Concatenation(axis % rank)
 
 
+def _mirror_pad(s: Site) -> Op:
+    widths = s.constant(1, "paddings")
+    if len(widths) != 2 * len(s.inputs[0].shape):
+        raise Refused(f"it has {len(widths)} paddings for rank {len(s.inputs[0].shape)}")
+    return MirrorPad(tuple(widths[0::2]), tuple(widths[1::2]), reflect=s.option("mode") == 0)
+
+
+def _pad_with_value(s: Site) -> Op:
+    pad, value = _pad(s), s.constant(2, "padding value")
+    assert isinstance(pad, Pad)
+    return Pad(pad.before, pad.after, value[0])
+
+
+def _axis(axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise Refused(f"axis {axis} is outside rank {rank}")
+    return axis % rank
+
+
+def _transpose(s: Site) -> Op:
+    rank = len(s.inputs[0].shape)
+    axes = tuple(_axis(a, rank) for a in s.constant(1, "permutation"))
+    if sorted(axes) != list(range(rank)):
+        raise Refused(f"permutation {axes} does not name each of {rank} axes once")
+    return Transpose(axes)
+
+
+def _slice(s: Site) -> Op:
+    begin, size, shape = s.constant(1, "begin"), s.constant(2, "size"), s.inputs[0].shape
+    if not len(begin) == len(size) == len(shape):
+        raise Refused(f"begin {begin} and size {size} do not suit shape {shape}")
+    ends = [n if length < 0 else b + length for b, length, n in zip(begin, size, shape, strict=True)]
+    if any(not 0 <= b <= e <= n for b, e, n in zip(begin, ends, shape, strict=True)):
+        raise Refused(f"begin {begin} and size {size} reach outside shape {shape}")
+    return Slice(tuple((b, e, 1) for b, e in zip(begin, ends, strict=True)))
+
+
+def _strided_slice(s: Site) -> Op:
+    begin, end, steps = (s.constant(i, what) for i, what in ((1, "begin"), (2, "end"), (3, "strides")))
+    shape = s.inputs[0].shape
+    if s.option("ellipsis_mask") or s.option("new_axis_mask"):
+        raise Refused("an ellipsis or a new axis in its index is not supported; slice with plain ranges")
+    if not len(begin) == len(end) == len(steps) <= len(shape) or 0 in steps:
+        raise Refused(f"begin {begin}, end {end} and strides {steps} do not suit shape {shape}")
+    shrink = tuple(i for i in range(len(begin)) if s.option("shrink_axis_mask") >> i & 1)
+    ranges: list[tuple[int, int | None, int]] = []
+    for i, n in enumerate(shape):
+        if i >= len(begin):
+            ranges.append((0, n, 1))
+        elif i in shrink:
+            at = begin[i] + n if begin[i] < 0 else begin[i]
+            if not 0 <= at < n:
+                raise Refused(f"index {begin[i]} is outside axis {i} of shape {shape}")
+            ranges.append((at, at + 1, 1))
+        else:
+            first = None if s.option("begin_mask") >> i & 1 else begin[i]
+            last = None if s.option("end_mask") >> i & 1 else end[i] + (begin[i] if s.option("offset") else 0)
+            start, stop, step = slice(first, last, steps[i]).indices(n)
+            ranges.append((start, None if stop < 0 else stop, step))
+    return Slice(tuple(ranges), shrink)
+
+
+def _split(s: Site) -> Op:
+    (axis,), x, count = s.constant(0, "axis"), s.inputs[1], len(s.outputs)
+    axis = _axis(axis, len(x.shape))
+    if x.shape[axis] % count:
+        raise Refused(f"axis {axis} of shape {x.shape} does not split into {count}")
+    return Split(axis, (x.shape[axis] // count,) * count)
+
+
+def _split_v(s: Site) -> Op:
+    sizes, (axis,), shape = s.constant(1, "sizes"), s.constant(2, "axis"), s.inputs[0].shape
+    axis = _axis(axis, len(shape))
+    sizes = [n if n >= 0 else shape[axis] - sum(m for m in sizes if m >= 0) for n in sizes]
+    if sum(sizes) != shape[axis] or len(sizes) != len(s.outputs):
+        raise Refused(f"sizes {sizes} do not add up to axis {axis} of shape {shape}")
+    return Split(axis, tuple(sizes))
+
+
+def _gather(s: Site) -> Op:
+    indices, rank = s.constant(1, "indices"), len(s.inputs[0].shape)
+    axis = _axis(s.option("axis"), rank)
+    if s.option("batch_dims"):
+        raise Refused("batch dimensions are not supported; gather with batch_dims=0")
+    if any(not 0 <= i < s.inputs[0].shape[axis] for i in indices):
+        raise Refused(f"an index of {indices} is outside axis {axis} of shape {s.inputs[0].shape}")
+    return Gather(axis, tuple(indices), s.inputs[1].shape)
+
+
+def _tile(s: Site) -> Op:
+    repeats = s.constant(1, "multiples")
+    if len(repeats) != len(s.inputs[0].shape) or min(repeats, default=1) < 1:
+        raise Refused(f"multiples {repeats} do not suit shape {s.inputs[0].shape}")
+    return Tile(tuple(repeats))
+
+
+def _broadcast_to(s: Site) -> Op:
+    shape, source = tuple(s.constant(1, "shape")), s.inputs[0].shape
+    tail = shape[len(shape) - len(source) :] if len(source) <= len(shape) else ()
+    if len(source) > len(shape) or any(m not in (1, n) for m, n in zip(source, tail, strict=True)):
+        raise Refused(f"shape {source} does not broadcast to {shape}")
+    return BroadcastTo(shape)
+
+
+def _block(s: Site) -> int:
+    block, (_, h, w, c) = s.option("block_size"), s.inputs[0].shape
+    if block < 1 or (h % block or w % block if s.outputs[0].shape[1] < h else c % (block * block)):
+        raise Refused(f"block {block} does not divide shape {s.inputs[0].shape}")
+    return block
+
+
+def _batch_blocks(s: Site, what: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    block, borders = s.constant(1, "block shape"), s.constant(2, what)
+    if (
+        len(borders) != 2 * len(block)
+        or len(block) >= len(s.inputs[0].shape)
+        or min((*block, 1)) < 1
+        or min(borders) < 0
+    ):
+        raise Refused(f"block {block} and {what} {borders} do not suit shape {s.inputs[0].shape}")
+    return tuple(block), tuple(zip(borders[0::2], borders[1::2], strict=True))
+
+
+def _space_to_batch(s: Site) -> Op:
+    block, paddings = _batch_blocks(s, "paddings")
+    for b, (before, after), n in zip(block, paddings, s.inputs[0].shape[1:], strict=False):
+        if (n + before + after) % b:
+            raise Refused(f"block {block} does not divide the padded shape")
+    return SpaceToBatch(block, paddings)
+
+
+def _batch_to_space(s: Site) -> Op:
+    block, crops = _batch_blocks(s, "crops")
+    if s.inputs[0].shape[0] % int(np.prod(block)):
+        raise Refused(f"block {block} does not divide the batch of shape {s.inputs[0].shape}")
+    return BatchToSpace(block, crops)
+
+
+def _resize_nearest(s: Site) -> Op:
+    size = s.constant(1, "size")
+    if len(size) != 2 or min(size) < 1 or len(s.inputs[0].shape) != 4:
+        raise Refused(f"size {size} does not suit shape {s.inputs[0].shape}")
+    corners, centers = bool(s.option("align_corners")), bool(s.option("half_pixel_centers"))
+    return ResizeNearestNeighbor((size[0], size[1]), corners, centers)
+
+
 def _quantize(s: Site) -> Op:
     source = s.inputs[0].dtype
     if source is DType.FLOAT32:
@@ -147,23 +307,47 @@ OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
     {
         "ADD": lambda s: Add(s.clamp()),
         "AVERAGE_POOL_2D": _pool(AveragePool2D),
+        "BATCH_TO_SPACE_ND": _batch_to_space,
+        "BROADCAST_TO": _broadcast_to,
         "CONCATENATION": _concatenation,
         "CONV_2D": lambda s: Conv2D(s.window(s.kernel_of_weights()), s.clamp()),
+        "DEPTH_TO_SPACE": lambda s: DepthToSpace(_block(s)),
         "DEPTHWISE_CONV_2D": lambda s: DepthwiseConv2D(s.window(s.kernel_of_weights()), s.clamp()),
         "DEQUANTIZE": lambda _: Dequantize(),
+        "EXPAND_DIMS": lambda s: Reshape(s.outputs[0].shape),
         "FULLY_CONNECTED": _fully_connected,
+        "GATHER": _gather,
         "LOGISTIC": lambda _: Logistic(),
         "MAX_POOL_2D": _pool(MaxPool2D),
         "MEAN": _mean,
+        "MIRROR_PAD": _mirror_pad,
         "MUL": lambda s: Mul(s.clamp()),
+        "PACK": lambda s: Pack(_axis(s.option("axis"), len(s.outputs[0].shape))),
         "PAD": _pad,
+        "PADV2": _pad_with_value,
         "QUANTIZE": _quantize,
         "RELU": lambda _: Relu(),
         "RELU6": lambda _: Relu6(),
         "RESHAPE": lambda s: Reshape(s.outputs[0].shape),
+        "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
+        "SLICE": _slice,
         "SOFTMAX": lambda s: Softmax(float(s.options.get("beta", 1.0))),
+        "SPACE_TO_BATCH_ND": _space_to_batch,
+        "SPACE_TO_DEPTH": lambda s: SpaceToDepth(_block(s)),
+        "SPLIT": _split,
+        "SPLIT_V": _split_v,
+        "SQUEEZE": lambda s: Reshape(s.outputs[0].shape),
+        "STRIDED_SLICE": _strided_slice,
+        "TILE": _tile,
+        "TRANSPOSE": _transpose,
+        "UNPACK": lambda s: Unpack(_axis(s.option("axis"), len(s.inputs[0].shape))),
     }
 )
 
-PARAMETERS: Mapping[str, int] = MappingProxyType({"MEAN": 1, "PAD": 1, "RESHAPE": 1})
-"""How many leading inputs are values; the others are parameters that went into the attributes."""
+_FIRST = (
+    *("BATCH_TO_SPACE_ND", "BROADCAST_TO", "EXPAND_DIMS", "GATHER", "MEAN", "MIRROR_PAD", "PAD", "PADV2", "RESHAPE"),
+    *("RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE"),
+    "TRANSPOSE",
+)
+VALUES: Mapping[str, tuple[int, ...]] = MappingProxyType({**dict.fromkeys(_FIRST, (0,)), "SPLIT": (1,)})
+"""Which inputs are values, where some are parameters that went into the attributes."""

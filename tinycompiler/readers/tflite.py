@@ -5,6 +5,7 @@ Nothing is judged here but whether the file is whole: what it says and tinycompi
 there.
 """
 
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class File:
 
 def load(path: Path) -> File:
     """The file at `path`; ModelError when it cannot be read."""
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for names that the system refuses
         kind = " (a SavedModel? convert it with tf.lite.TFLiteConverter.from_saved_model)"
         raise ModelError(f"{path}: a folder{kind if (path / 'saved_model.pb').exists() else ''}, wanted a .tflite file")
     try:

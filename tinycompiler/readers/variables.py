@@ -1,0 +1,143 @@
+"""Resource variables become states: values that a graph reads at its start and leaves for the next inference.
+
+VAR_HANDLE names a variable, CALL_ONCE runs a subgraph that assigns constants to them, READ_VARIABLE and ASSIGN_VARIABLE move values. In
+our graph a read is another name for the state's tensor (or for what was assigned before it), and the last assignment is one `Assign`
+node, placed behind every reader of the old value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tinycompiler.graph import Node, State
+from tinycompiler.ops import Assign
+from tinycompiler.readers.tflite import File, Operator, Subgraph
+from tinycompiler.tensor import Array, Tensor
+
+OPERATORS = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
+
+Key = tuple[object, object]
+"""Container and shared name: what makes two handles one variable, across subgraphs."""
+
+
+@dataclass
+class Variables:
+    """What the variable operators of a file say, collected in one walk over the main subgraph."""
+
+    initial: dict[Key, Array]
+    handles: dict[str, Key] = field(default_factory=dict)
+    names: dict[Key, str] = field(default_factory=dict)
+    current: dict[Key, str] = field(default_factory=dict)
+    """The tensor that holds a variable's value at this point of the walk."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def take(self, operator: Operator, tensors: dict[str, Tensor]) -> None:
+        """One variable operator; others are none of our business."""
+        match operator.name:
+            case "VAR_HANDLE":
+                self._handle(operator)
+            case "READ_VARIABLE":
+                self._read(operator, tensors[operator.outputs[0]])
+            case "ASSIGN_VARIABLE":
+                self._assign(operator)
+
+    def _handle(self, operator: Operator) -> None:
+        key = _key(operator)
+        self.handles[operator.outputs[0]] = key
+        self.names.setdefault(key, f"{key[1] or operator.outputs[0]}")
+
+    def _read(self, operator: Operator, read: Tensor) -> None:
+        key = self._key_of(operator)
+        if key is None:
+            return
+        if key not in self.current:
+            state = f"state {self.names[key]}"
+            self.current[key] = state
+            self.tensors[state] = replace(read, name=state, variable=True)
+        self.aliases[read.name] = self.current[key]
+
+    def _assign(self, operator: Operator) -> None:
+        key = self._key_of(operator)
+        value = operator.inputs[1] if len(operator.inputs) > 1 else None
+        if key is None or value is None:
+            return
+        if key not in self.current:
+            # written before it is read: the old value is never wanted, and the state begins as zeros or as CALL_ONCE says
+            self.problems.append(f"{operator}: variable '{self.names[key]}' is never read before it is assigned")
+        self.current[key] = self.aliases.get(value, value)
+
+    def _key_of(self, operator: Operator) -> Key | None:
+        handle = operator.inputs[0] if operator.inputs else None
+        key = self.handles.get(handle) if handle else None
+        if key is None:
+            self.problems.append(f"{operator}: its variable has no VAR_HANDLE before it")
+        return key
+
+    def states(self, nodes: Sequence[Node], tensors: dict[str, Tensor]) -> tuple[list[Node], tuple[State, ...]]:
+        """The nodes with one Assign per variable, and the states; new tensors go into `tensors`."""
+        result, states = list(nodes), []
+        for key, name in self.names.items():
+            state = f"state {name}"
+            if state not in self.tensors:
+                continue
+            old = self.tensors[state]
+            initial = self._initial(key, old)
+            last = f"next {name}"
+            tensors[state], tensors[last] = old, replace(old, name=last, variable=False)
+            touching = [i for i, n in enumerate(result) if state in n.inputs or self.current[key] in n.outputs]
+            at = max(touching, default=-1) + 1
+            result.insert(at, Node(f"assign {name}", Assign(), (self.current[key],), (last,)))
+            states.append(State(state, last, initial))
+        return result, tuple(states)
+
+    def _initial(self, key: Key, old: Tensor) -> Array:
+        found = self.initial.get(key)
+        if found is None:
+            return np.zeros(old.shape, old.dtype.numpy)
+        if found.shape != old.shape or found.dtype != old.dtype.numpy:
+            self.problems.append(
+                f"variable '{self.names[key]}' starts as {found.dtype} {found.shape} and is read as {old.dtype.value} {old.shape}"
+            )
+            return np.zeros(old.shape, old.dtype.numpy)
+        return found
+
+
+def variables_of(file: File) -> Variables:
+    """An empty walk, with the initial values that CALL_ONCE's subgraphs assign."""
+    initial: dict[Key, Array] = {}
+    problems: list[str] = []
+    for operator in file.subgraphs[0].operators:
+        if operator.name != "CALL_ONCE":
+            continue
+        index = operator.options.get("init_subgraph_index", 0)
+        if not isinstance(index, int) or not 0 < index < len(file.subgraphs):
+            problems.append(f"{operator}: subgraph {index} is not there")
+            continue
+        _initialize(file.subgraphs[index], initial, problems)
+    return Variables(initial, problems=problems)
+
+
+def _initialize(subgraph: Subgraph, initial: dict[Key, Array], problems: list[str]) -> None:
+    """What a subgraph of CALL_ONCE assigns; only constants are understood."""
+    tensors = {t.name: t for t in subgraph.tensors}
+    handles: dict[str, Key] = {}
+    for operator in subgraph.operators:
+        if operator.name == "VAR_HANDLE":
+            handles[operator.outputs[0]] = _key(operator)
+        elif operator.name == "ASSIGN_VARIABLE" and len(operator.inputs) == 2 and operator.inputs[0] in handles:
+            value = tensors.get(operator.inputs[1] or "")
+            if value is None or value.data is None:
+                problems.append(f"{operator} of subgraph '{subgraph.name}': the initial value is not a constant")
+            else:
+                initial[handles[operator.inputs[0]]] = value.data
+        else:
+            problems.append(
+                f"{operator} of subgraph '{subgraph.name}' is not understood; only constants can be assigned"
+            )
+
+
+def _key(operator: Operator) -> Key:
+    return operator.options.get("container", ""), operator.options.get("shared_name", "") or operator.outputs[0]
