@@ -1,18 +1,25 @@
 """The emitted C against `evaluate`: on the host in plain C, and (marked `emulator`) on every kind of core."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests import models
 from tests.draws import STRATEGIES, Case, Pattern
 from tests.programs import HostProgram, assert_exact, board_outputs, drawn, groups, kernels_of, merged, trials_of
 from tinycompiler.board import CORES, load
+from tinycompiler.errors import ModelError
+from tinycompiler.fixed_point import quantize_multiplier
 from tinycompiler.kernels import lower
-from tinycompiler.ops import Numerics
+from tinycompiler.kernels.requantize import prove_once
+from tinycompiler.ops import Clamp, Numerics
 
 PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
 
@@ -146,14 +153,180 @@ BOARDS = {
 """Bytes of constants, and of inputs with outputs, that one program may have beside its code and stack."""
 
 
-@pytest.mark.emulator
-@PROFILES
-@pytest.mark.parametrize("board", BOARDS)
-def test_networks_on_boards(board: str, numerics: Numerics) -> None:
+def check_on_board(cases: Sequence[Case], board: str, numerics: Numerics) -> None:
     flash, ram = BOARDS[board]
-    cases = [*LIMITS, *random_cases(3, len(board))]
     for group in groups(cases, numerics, flash=flash, ram=ram):
         calls = lower(merged(group, numerics), load(board).core)
         trials = trials_of(group, numerics)
         for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
             assert_exact(calls, group, feeds, found)
+
+
+def divides_floats(case: Case) -> bool:
+    return case.make is models.quantize and case.told.get("source", "float32") == "float32"
+
+
+@pytest.mark.emulator
+@PROFILES
+@pytest.mark.parametrize("board", BOARDS)
+def test_networks_on_boards(board: str, numerics: Numerics) -> None:
+    cases = [case for case in (*LIMITS, *random_cases(3, len(board))) if not divides_floats(case)]
+    check_on_board(cases, board, numerics)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", BOARDS)
+def test_float_arithmetic_on_boards(board: str) -> None:
+    """QUANTIZE divides in single precision; a FULLY_CONNECTED without a proof multiplies in double precision."""
+    quantize = Case(models.quantize, 1, {"shape": (1, 16, 16, 1)})
+    check_on_board([quantize, UNPROVED], board, Numerics.LITERT)
+
+
+# What the dsp kernels refuse, and the kernel that takes it instead.
+
+UNPROVED = fully_connected(16, 3, bias="bias 2^30 - 2^25", **by_multiplier(1.1 * 2.0**-23))
+
+
+def window(make: Callable[..., bytes], **told: Any) -> Case:
+    return Case(make, 1, {"shape": (1, 5, 5, 8), **told})
+
+
+REFUSALS: dict[str, tuple[Case, str]] = {
+    "a -128 in an odd channel": (fully_connected(5, 3, pattern="all -128"), "-128, outside TFLite's symmetric range"),
+    "pairs overflow": (fully_connected(517, 2, pattern="all 127"), "Σ|w| = 65,659"),
+    "multiplier of a half": (fully_connected(5, 3, **by_multiplier(0.5)), "right shift of 0; 1 to 22"),
+    "multiplier of sixty": (fully_connected(5, 3, **by_multiplier(60)), "right shift of -6; 1 to 22"),
+    "tiny multiplier": (fully_connected(5, 3, **by_multiplier(2.0**-24)), "right shift of 23; 1 to 22"),
+    "huge bias": (
+        fully_connected(5, 3, pattern="small", bias="bias 2^30", **by_multiplier(2.0**-23)),
+        "accumulators are held doubled (limit 2^30)",
+    ),
+    "no proof": (UNPROVED, "no integer form that could be proved equal"),
+    "convolution": (window(models.conv_2d, weights=Pattern("all -128", (4, 3, 3, 8))), "-128"),
+    "depth multiplier": (window(models.depthwise_conv_2d, multiplier=2), "the depth multiplier is 2; 1 is supported"),
+    "odd channels": (window(models.depthwise_conv_2d, shape=(1, 5, 5, 6)), "6 channels are not a multiple of 4"),
+    "depthwise shift": (window(models.depthwise_conv_2d, per_channel=False, **by_multiplier(0.5)), "outside 1 to 22"),
+    "depthwise bias": (
+        window(
+            models.depthwise_conv_2d, per_channel=False, biases=Pattern("bias 2^30", (8,)), **by_multiplier(2.0**-23)
+        ),
+        "some accumulator can reach 2^30",
+    ),
+    "pooled channels": (window(models.max_pool_2d, shape=(1, 5, 5, 6)), "6 channels are not a multiple of 4"),
+    "pooled pixels": (
+        window(models.average_pool_2d, shape=(1, 17, 17, 4), kernel=(17, 16)),
+        "272 pixels can overflow sums of 16 bits",
+    ),
+    "great product": (
+        window(models.mul, scales=(1.0, 1.0), output_scale=2.0**-14),
+        "the output is shifted right by -15; -13 to 30",
+    ),
+    "great sum": (window(models.add, scales=(1.0, 1.0), output_scale=2.0**-19), "; 0 to 30 are supported"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_refusals_say_why(what: str) -> None:
+    case, words = REFUSALS[what]
+    [call] = lower(case.graph(Numerics.LITERT), CORES["cortex-m4f"]).calls
+    assert call.isa == "scalar"
+    assert [words in why for _, why in call.rejected] == [True], call.rejected
+
+
+@PROFILES
+def test_what_dsp_refuses_is_exact_all_the_same(
+    numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    check_on_host([case for case, _ in REFUSALS.values()], "cortex-m4f", numerics, tmp_path, capfd)
+
+
+def test_limits_are_taken_by_dsp() -> None:
+    """The networks at the limits of the dsp kernels are inside them, so that the limits themselves are tried."""
+    calls = lower(merged(LIMITS, Numerics.TFLM), CORES["cortex-m4f"]).calls
+    assert {case.kernel for case in calls if "conv_2d" in case.template and "depthwise" not in case.template} == {
+        "conv_2d_s8_dsp"
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (Case(models.mean, 0, {"shape": (2, 3, 2, 3, 2, 3), "axes": (1, 3, 5)}), "interleave too often"),
+        (
+            Case(models.add, 0, {"shape": (2, 1, 2, 1, 2), "other": (1, 2, 1, 2, 1)}),
+            "broadcasting needs 5 loops; 4 are supported",
+        ),
+    ],
+    ids=["mean", "add"],
+)
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
+def test_what_no_kernel_takes_is_refused_with_every_reason(case: Case, words: str, core: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        lower(case.graph(Numerics.LITERT), CORES[core])
+
+
+# The proof that one rounding is enough.
+
+
+def once(accumulator: int, value: int, shift: int) -> int:
+    """What kernels compute, in Python's integers."""
+    return (accumulator * value + (1 << (30 + shift))) >> (31 + shift)
+
+
+def in_double(accumulator: int, real: float) -> int:
+    """C's round(acc * real)."""
+    product = accumulator * real
+    whole = math.floor(abs(product))
+    return int(math.copysign(whole + (abs(product) - whole >= 0.5), product))
+
+
+def proved(real: float, reach: int, clamp: Clamp) -> int | None:
+    m = quantize_multiplier(real)
+    arrays = (np.array([m.value]), np.array([-m.shift]), np.array([real]), np.array([reach]))
+    found = prove_once(*arrays, clamp)
+    return None if found is None else int(found[0])
+
+
+def assert_equal_at(accumulators: Iterable[int], value: int, real: float, clamp: Clamp) -> None:
+    shift = -quantize_multiplier(real).shift
+    for accumulator in accumulators:
+        ours, theirs = once(accumulator, value, shift), in_double(accumulator, real)
+        bounded = [min(max(v, clamp.low), clamp.high) for v in (ours, theirs)]
+        assert bounded[0] == bounded[1], f"{accumulator} · {real.hex()}: {ours}, not {theirs}"
+
+
+clamps = st.tuples(st.integers(-255, 255), st.integers(0, 255)).map(lambda ends: Clamp(ends[0], ends[0] + ends[1]))
+reals = st.one_of(
+    st.floats(2.0**-14, 40.0),
+    st.integers(-14, 5).map(lambda e: 2.0**e),  # ties
+    st.builds(lambda odd, e: odd * 2.0**-e, st.integers(1, 99), st.integers(4, 12)),  # ties between other fractions
+)
+
+
+@given(real=reals, reach=st.integers(0, 400), clamp=clamps)
+def test_what_is_proved_is_equal_everywhere(real: float, reach: int, clamp: Clamp) -> None:
+    value = proved(real, reach, clamp)
+    assert value is not None, "so few accumulators always have a multiplier"
+    assert_equal_at(range(-reach, reach + 1), value, real, clamp)
+
+
+@given(data=st.data())
+def test_what_is_proved_of_many_is_equal_around_every_step(data: st.DataObject) -> None:
+    reach = data.draw(st.integers(2**16, 2**31 - 1))
+    real = data.draw(st.one_of(st.floats(0.1, 2.0), st.sampled_from((0.5, 1.0)))) * 128 / reach
+    clamp = data.draw(clamps)
+    value = proved(real, reach, clamp)
+    if value is not None:
+        steps = (round((step - 0.5) / real) for step in range(clamp.low - 1, clamp.high + 2))
+        near = {a + d for a in steps for d in range(-8, 9)} | {-reach, reach}
+        assert_equal_at((a for a in near if abs(a) <= reach), value, real, clamp)
+
+
+def test_some_networks_have_no_proof() -> None:
+    [call] = lower(UNPROVED.graph(Numerics.LITERT), CORES["cortex-m0plus"]).calls
+    assert call.context.rounding == "real"  # type: ignore[attr-defined]
+    assert proved(1.1 * 2.0**-23, 2**30, Clamp()) is None
+
+
+def test_products_beyond_int32_are_not_proved() -> None:
+    assert proved(3.7, 2**30, Clamp()) is None

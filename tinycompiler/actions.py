@@ -56,7 +56,8 @@ def check(options: Namespace) -> Outcome:
             blockers += str(refusal).splitlines()
         else:
             report = _report(
-                compile_model(options.model, board, Numerics(options.numerics)), without_elf="`check` links nothing"
+                compile_model(options.model, board, Numerics(options.numerics), io=options.io),
+                without_elf="`check` links nothing",
             )
     data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers}
     if report is not None:
@@ -77,7 +78,7 @@ def compile_(options: Namespace) -> Outcome:
     progress = Progress()
     board = load(options.board)
     progress(f"compiling {options.model.name}")
-    compiled = compile_model(options.model, board, Numerics(options.numerics))
+    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
     if options.stop in ("graph", "calls", "plan", "program"):
         progress.done()
         return _stopped(options.stop, compiled)
@@ -101,7 +102,7 @@ def run(options: Namespace) -> Outcome:
     board = load(options.board)
     if os.path.isdir(options.model):  # unlike Path.is_dir, False for names that the system refuses
         return _run_output(options, board)
-    compiled = compile_model(options.model, board, Numerics(options.numerics))
+    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
     vectors = (
         user_vectors(compiled.graph, options.input)
         if options.input
@@ -118,18 +119,20 @@ def verify(options: Namespace) -> Outcome:
     """Runs seeded, extreme and user inputs, and compares with the reference."""
     progress = Progress()
     board = load(options.board)
-    compiled = compile_model(options.model, board, Numerics(options.numerics))
-    judge = reference.reference(compiled.data, compiled.file, compiled.network, layers=options.layers)
+    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+    judge = reference.reference(
+        compiled.data, compiled.file, compiled.network, layers=options.layers or bool(options.io)
+    )
     vectors = random_vectors(compiled.graph, options.n, options.seed) + extreme_vectors(compiled.graph)
     if options.input:
         vectors = user_vectors(compiled.graph, options.input) + vectors
     compiled, elf, runs = _execute(compiled, vectors, options, progress)
-    result = verification.compare(compiled.calls, vectors, runs, judge, layers=False)
+    result = verification.compare(compiled.network, compiled.calls, vectors, runs, judge, layers=False)
     if options.layers:
         hooked = verification.execute(
             compiled.program, board, vectors, emulator=options.emulator, progress=progress, layers=True
         )
-        layers = verification.compare(compiled.calls, vectors, hooked, judge, layers=True)
+        layers = verification.compare(compiled.network, compiled.calls, vectors, hooked, judge, layers=True)
         result = replace(layers, mismatches=layers.mismatches + result.mismatches, first=layers.first or result.first)
     progress.done()
     report = _report(compiled, elf=elf, run=_merged(runs), result=result)

@@ -110,6 +110,7 @@ def _numerics(parser: argparse.ArgumentParser) -> None:
         default=Numerics.LITERT.value,
         help="whose bytes to reproduce (default litert)",
     )
+    parser.add_argument("--io", choices=("int8", "float"), help="types of inputs and outputs (default: the file's own)")
 
 
 def _board(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -14,6 +14,7 @@ from tinycompiler.kernels import Calls, lower
 from tinycompiler.lifetimes import Layout, lay_out
 from tinycompiler.ops import Numerics
 from tinycompiler.passes import optimize
+from tinycompiler.passes.edges import with_io
 from tinycompiler.readers.network import inspect
 from tinycompiler.readers.tflite import File
 from tinycompiler.vectors import Vector
@@ -36,14 +37,17 @@ class Compiled:
     board: Board
 
 
-def compile_model(path: Path, board: Board, numerics: Numerics) -> Compiled:
-    """read → optimize → lower → place → emit. Raises ModelError with every blocker."""
+def compile_model(path: Path, board: Board, numerics: Numerics, *, io: str | None = None) -> Compiled:
+    """read → optimize → lower → place → emit. Raises ModelError with every blocker.
+
+    `io` is what the API takes and gives: int8, float, or None for the file's own types.
+    """
     found = inspect(path, numerics)
     if found.graph is None:
         raise ModelError("\n".join(f"{path.name}: {blocker}" for blocker in found.blockers))
     data = path.read_bytes()
     source = Source(path.name, hashlib.sha256(data).hexdigest())
-    graph = optimize(found.graph)
+    graph = optimize(with_io(found.graph, io))
     calls = lower(graph, board.core)
     layout = lay_out(calls)
     program = emit(calls, layout, source)

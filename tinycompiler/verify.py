@@ -10,7 +10,10 @@ from tinycompiler.build import Elf, build
 from tinycompiler.emit import Program
 from tinycompiler.emulators import Run, run
 from tinycompiler.errors import DoesNotFit, EmulatorError
+from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls
+from tinycompiler.ops import Dequantize
+from tinycompiler.passes.edges import FLOAT_NAME, file_inputs
 from tinycompiler.progress import Progress
 from tinycompiler.reference import Reference
 from tinycompiler.tensor import Array, Tensor
@@ -100,6 +103,7 @@ def execute(
 
 
 def compare(
+    network: Graph,
     calls: Calls,
     vectors: Sequence[Vector],
     runs: Sequence[Run],
@@ -108,18 +112,23 @@ def compare(
     layers: bool,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Verification:
-    """Every output byte of every run, and with `layers` every tensor that some node wrote, against the judge."""
+    """Every output byte of every run, and with `layers` every tensor that some node wrote, against the judge.
+
+    `network` is the file's own, which the judge runs; `calls` are those of the device's, whose edges may have other
+    types.
+    """
     graph = calls.graph
+    judged = {FLOAT_NAME.format(name): name for name in network.outputs}  # outputs that only we make float
     where = {name: call.node.name for call in calls.calls for name in call.node.outputs}
     outputs = {name: calls.memory_of(name) for name in graph.outputs}
-    own = {s.next for s in graph.states}  # a name of ours, which no judge knows
+    own = {name for name in where if name not in network.tensors or name in network.inputs}  # no judge computes these
     hooks = [
         (step, i, name)
         for step, c in enumerate(calls.calls)
         for i, name in enumerate(c.node.outputs)
         if name not in own
     ]
-    wanted = list(dict.fromkeys([*(name for _, _, name in hooks if layers), *graph.outputs]))
+    wanted = list(dict.fromkeys([*(n for _, _, n in hooks if layers), *(judged.get(n, n) for n in graph.outputs)]))
     compared = mismatches = layer_bytes = 0
     largest = 0.0
     first: Difference | None = None
@@ -127,7 +136,12 @@ def compare(
     for number, (vector, (ran, i)) in enumerate(zip(vectors, answers, strict=True)):
         if i == 0 and graph.states:
             judge.reset()  # each image begins with the initial state
-        truth = judge(vector.values, wanted)
+        truth = judge(file_inputs(network, graph, vector.values), wanted)
+        truth |= {
+            mine: Dequantize().evaluate((network.tensors[name],), (), (truth[name],), graph.numerics)[0]
+            for mine, name in judged.items()
+            if mine in graph.outputs
+        }
         pairs = [(name, ran.nodes[i, step, k]) for step, k, name in hooks] if layers else []
         layer_bytes += sum(len(data) for _, data in pairs)
         pairs += list(zip(graph.outputs, ran.outputs[i], strict=True))

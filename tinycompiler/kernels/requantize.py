@@ -22,7 +22,7 @@ from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier
 from tinycompiler.kernels.base import Site
 from tinycompiler.ops import Clamp, FullyConnected, Numerics
 from tinycompiler.ops.base import Ints
-from tinycompiler.ops.convolution import bias_of, constants, multipliers
+from tinycompiler.ops.convolution import bias_of, constants, multipliers, reach_of
 from tinycompiler.ops.fully_connected import real_scales
 
 ROUNDINGS = ("twice", "once", "real")
@@ -50,7 +50,7 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
     x, y = site.inputs[0], site.outputs[0]
     channels = len(weights)
     bias = bias_of(site.inputs, constants(site.inputs), channels)
-    reach = np.abs(weights).sum(axis=1) * max(127 - x.zero_point, x.zero_point + 128) + np.abs(bias)
+    reach = reach_of(weights, bias, x.zero_point)
     folded = bias - x.zero_point * weights.sum(axis=1)
     constant = (weights == 0).all(axis=1)
     if isinstance(site.op, FullyConnected):
@@ -75,17 +75,18 @@ def prove_once(value: Ints, shift: Ints, real: NDArray[np.float64], reach: Ints,
 
     `clamp` bounds the output before the zero point. None when some channel has no such multiplier.
     """
-    if ((shift < -30) | (shift > 31)).any() or (reach >= 2**31).any():
-        return None
+    if ((shift < -30) | (shift > 31)).any() or (reach >= 2**31).any() or (reach * real >= 2**31 - 256).any():
+        return None  # outside the arithmetic of `once`: in C its result is an int32
     steps = np.arange(clamp.low + 1, clamp.high + 1, dtype=np.int64)
-    first = first_accumulators(steps, real)
-    reachable = np.abs(first) <= reach[:, None] + 1
+    # each step's first accumulator, or the end of the reachable range that it lies beyond
+    first = np.clip(first_accumulators(steps, real), -reach[:, None], reach[:, None] + 1)
+    above, below = first > reach[:, None], first <= -reach[:, None]
     chosen, done = value.copy(), value == 0
     for nudge in (0, 1, -1, 2, -2, 3, -3):
         candidate = np.minimum(value + nudge, 2**31 - 1)
-        at = once(first, candidate[:, None], shift[:, None])
-        before = once(first - 1, candidate[:, None], shift[:, None])
-        equal = (((at >= steps) & (before < steps)) | ~reachable).all(axis=1)
+        reaches = once(first, candidate[:, None], shift[:, None]) >= steps
+        early = once(first - 1, candidate[:, None], shift[:, None]) >= steps
+        equal = ((reaches | above) & (~early | below)).all(axis=1)
         chosen = np.where(equal & ~done, candidate, chosen)
         done |= equal
     return chosen if done.all() else None

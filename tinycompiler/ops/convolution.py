@@ -108,6 +108,12 @@ def bias_why_not(inputs: Tensors, channels: int) -> str | None:
     return None
 
 
+def reach_of(weights: Ints, bias: Ints, zero_point: int) -> Ints:
+    """The largest magnitude of each accumulator over all int8 inputs; `weights` are (channels, taps)."""
+    reach: Ints = np.abs(weights).sum(axis=1) * max(127 - zero_point, zero_point + 128) + np.abs(bias)
+    return reach
+
+
 def overflow_why_not(weights: Ints, bias: Ints, zero_point: int) -> str | None:
     """A sentence when some int8 input could overflow an int32 accumulator; `weights` are (channels, taps).
 

@@ -11,12 +11,13 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier
-from tinycompiler.ops.base import Clamp, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops.base import Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.ops.convolution import (
     bias_of,
     bias_why_not,
     constants,
     overflow_why_not,
+    reach_of,
     requantize,
     weights_why_not,
 )
@@ -60,8 +61,21 @@ class FullyConnected(Op):
             return f"weights {weights.shape} do not divide an input of {x.elements} elements"
         units = weights.shape[0]
         problem = super().why_not((x,), outputs) or weights_why_not(weights, units, 0) or bias_why_not(inputs, units)
-        return problem or overflow_why_not(
-            signed(weights.values), bias_of(inputs, constants(inputs), units), x.zero_point
+        if problem:
+            return problem
+        values, bias = signed(weights.values), bias_of(inputs, constants(inputs), units)
+        return overflow_why_not(values, bias, x.zero_point) or self._result_why_not(
+            inputs, outputs, reach_of(values, bias, x.zero_point)
+        )
+
+    def _result_why_not(self, inputs: Tensors, outputs: Tensors, reach: Ints) -> str | None:
+        """A sentence when a scaled accumulator can leave int32, where both references are undefined C++."""
+        worst = reach * np.array(real_scales(inputs, outputs, Numerics.LITERT))
+        if (worst < 2**31).all():
+            return None
+        return (
+            f"output channel {int(np.argmax(worst))} can reach {worst.max():.3g} steps of the output before it is clamped, and "
+            "the references are undefined from 2^31 on: the output's scale is far too small; calibrate the network again"
         )
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:

@@ -60,6 +60,13 @@ class Assign(Movement):
 
 
 @dataclass(frozen=True)
+class Copy(Assign):
+    """The same values in memory of their own."""
+
+    name: ClassVar[str] = "COPY"
+
+
+@dataclass(frozen=True)
 class Pad(Movement):
     """x, `before` and `after` elements of `value` (the zero point, when None) added along each axis."""
 

@@ -10,13 +10,15 @@ from tinycompiler.passes.drop_identities import drop_identities
 from tinycompiler.passes.fold_constants import fold_constants
 from tinycompiler.passes.fuse_clamps import fuse_clamps
 from tinycompiler.passes.fuse_pads import fuse_pads
+from tinycompiler.passes.own_outputs import own_outputs
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,  # first: what is constant needs no other rewrite
     drop_identities,  # before fusing: an identity between two nodes hides that they are neighbours
     fuse_pads,
     fuse_clamps,
-    drop_dead,  # last: sweeps up what the others left unread
+    drop_dead,  # sweeps up what the others left unread
+    own_outputs,  # last: outputs that turned out to be constants
 )
 
 

@@ -1,8 +1,8 @@
 """Resource variables become states: values that a graph reads at its start and leaves for the next inference.
 
-VAR_HANDLE names a variable, CALL_ONCE runs a subgraph that assigns constants to them, READ_VARIABLE and ASSIGN_VARIABLE move values. In
-our graph a read is another name for the state's tensor (or for what was assigned before it), and the last assignment is one `Assign`
-node, placed behind every reader of the old value.
+VAR_HANDLE names a variable, CALL_ONCE runs a subgraph that assigns constants to them, READ_VARIABLE and
+ASSIGN_VARIABLE move values. In our graph a read is another name for the state's tensor (or for what was assigned
+before it), and the last assignment is one `Assign` node, placed behind every reader of the old value.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,8 @@ class Variables:
         if key is None or value is None:
             return
         if key not in self.current:
-            # written before it is read: the old value is never wanted, and the state begins as zeros or as CALL_ONCE says
+            # written before it is read: the old value is never wanted, and the state begins as zeros or as CALL_ONCE
+            # says
             self.problems.append(f"{operator}: variable '{self.names[key]}' is never read before it is assigned")
         self.current[key] = self.aliases.get(value, value)
 
@@ -99,7 +100,8 @@ class Variables:
             return np.zeros(old.shape, old.dtype.numpy)
         if found.shape != old.shape or found.dtype != old.dtype.numpy:
             self.problems.append(
-                f"variable '{self.names[key]}' starts as {found.dtype} {found.shape} and is read as {old.dtype.value} {old.shape}"
+                f"variable '{self.names[key]}' starts as {found.dtype} {found.shape} "
+                f"and is read as {old.dtype.value} {old.shape}"
             )
             return np.zeros(old.shape, old.dtype.numpy)
         return found
