@@ -15,7 +15,7 @@ from tests import models
 from tests.draws import STRATEGIES, Case, Pattern
 from tests.programs import HostProgram, assert_exact, board_outputs, drawn, groups, kernels_of, merged, trials_of
 from tinycompiler.board import CORES, load
-from tinycompiler.errors import ModelError
+from tinycompiler.errors import BuildError, ModelError
 from tinycompiler.fixed_point import quantize_multiplier
 from tinycompiler.kernels import lower
 from tinycompiler.kernels.requantize import prove_once
@@ -174,8 +174,15 @@ def test_networks_on_boards(board: str, numerics: Numerics) -> None:
     check_on_board(cases, board, numerics)
 
 
+TABLE_JUMPS = pytest.mark.xfail(
+    raises=BuildError, strict=True, reason="stack.py takes the table jumps of libgcc's float routines for calls"
+)
+
+
 @pytest.mark.emulator
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize(
+    "board", [pytest.param(name, marks=TABLE_JUMPS) if name == "rpi_pico" else name for name in BOARDS]
+)
 def test_float_arithmetic_on_boards(board: str) -> None:
     """QUANTIZE divides in single precision; a FULLY_CONNECTED without a proof multiplies in double precision."""
     quantize = Case(models.quantize, 1, {"shape": (1, 16, 16, 1)})
@@ -184,7 +191,7 @@ def test_float_arithmetic_on_boards(board: str) -> None:
 
 # What the dsp kernels refuse, and the kernel that takes it instead.
 
-UNPROVED = fully_connected(16, 3, bias="bias 2^30 - 2^25", **by_multiplier(1.1 * 2.0**-23))
+UNPROVED = fully_connected(16, 3, bias="bias 2^30 - 2^25", **by_multiplier(65 / 60 * 2.0**-23))
 
 
 def window(make: Callable[..., bytes], **told: Any) -> Case:

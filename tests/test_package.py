@@ -32,16 +32,16 @@ def call(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built by this environment's build backend if it has one (`pip` else fetches it), from a copy of the sources."""
+    """Built from a copy of the sources by the build backend that is installed here, so without the network."""
+    pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("wheel")
     sources = folder / "sources"
     for name in ("tinycompiler", "templates", "boards", "firmware"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)
-    here = ["--no-build-isolation"] if find_spec("hatchling") else []
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    call(*pip, *here, ".", "--wheel-dir", folder, cwd=sources)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    call(*pip, "--no-deps", "--no-build-isolation", ".", "--wheel-dir", folder, cwd=sources)
     (built,) = folder.glob("*.whl")
     return built
 

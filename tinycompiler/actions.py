@@ -19,6 +19,7 @@ from tinycompiler.doctor import examine
 from tinycompiler.emulators import Run, renode_files
 from tinycompiler.errors import BuildError, DoesNotFit, ModelError, UsageError
 from tinycompiler.graph import Graph
+from tinycompiler.host import run_on_host
 from tinycompiler.kernels import lower
 from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
@@ -128,6 +129,8 @@ def verify(options: Namespace) -> Outcome:
         vectors = user_vectors(compiled.graph, options.input) + vectors
     compiled, elf, runs = _execute(compiled, vectors, options, progress)
     result = verification.compare(compiled.network, compiled.calls, vectors, runs, judge, layers=False)
+    if options.layers and options.emulator == "host":
+        raise UsageError("--layers needs an emulator, since the host's program prints outputs only; leave --host away")
     if options.layers:
         hooked = verification.execute(
             compiled.program, board, vectors, emulator=options.emulator, progress=progress, layers=True
@@ -203,9 +206,12 @@ def _linked(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, El
 
 def _execute(
     compiled: Compiled, vectors: Sequence[Vector], options: Namespace, progress: Progress | None = None
-) -> tuple[Compiled, Elf, list[Run]]:
-    """Builds and runs; DoesNotFit with the whole report when it does not fit."""
+) -> tuple[Compiled, Elf | None, list[Run]]:
+    """Builds and runs; DoesNotFit with the whole report when it does not fit. No image when the host runs it."""
     progress = progress or Progress()
+    if options.emulator == "host":
+        sizes = [compiled.graph.tensors[name].bytes for name in compiled.graph.outputs]
+        return compiled, None, [run_on_host(compiled.program, vectors, sizes)]
     progress("building firmware")
     compiled, elf = link(compiled, vectors[:1])
     if not elf.memory.fits:

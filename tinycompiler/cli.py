@@ -123,6 +123,13 @@ def _execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, help=".npy or .npz with inputs")
     parser.add_argument("--seed", type=_seed, default=0, help="of random inputs (default 0)")
     parser.add_argument("--emulator", choices=("unicorn", "renode"), default="unicorn", help="(default unicorn)")
+    parser.add_argument(
+        "--host",
+        dest="emulator",
+        action="store_const",
+        const="host",
+        help="instead of an emulator: this machine, under AddressSanitizer and UndefinedBehaviorSanitizer",
+    )
 
 
 def _positive(text: str) -> int:
