@@ -1,11 +1,11 @@
-"""Hypothesis strategies for one-operator networks: what `tests.models` is told, and the inputs that try an operator hard.
+"""Hypothesis strategies for one-operator networks: what `tests.models` is told, and inputs that try an operator hard.
 
 A drawn `Case` prints as the call that makes its model, so a failing example can be pasted.
 """
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -77,18 +77,22 @@ class Case:
         return graph_of(self.model(), numerics)
 
 
-def graph_of(model: bytes, numerics: Numerics, *, name: str = "model") -> Graph:
-    """The bytes of a .tflite file as a graph."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.tflite"
-        path.write_bytes(model)
-        return read(path, numerics)
+def graph_of(model: bytes, numerics: Numerics) -> Graph:
+    """The bytes of a .tflite file as a graph of the name `model`."""
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(model)
+        file.flush()
+        return replace(read(Path(file.name), numerics), name="model")
 
 
 def trial_inputs(graph: Graph, seed: int) -> list[dict[str, Array]]:
+    """Values for the inputs of a graph, see `trials`."""
+    return trials([graph.tensors[name] for name in graph.inputs], seed)
+
+
+def trials(inputs: Sequence[Tensor], seed: int) -> list[dict[str, Array]]:
     """Uniform random values, and every element at the least value, the greatest, the zero point."""
     rng = np.random.default_rng(seed)
-    inputs = [graph.tensors[name] for name in graph.inputs]
     random = {t.name: random_values(t, rng) for t in inputs}
     if any(t.dtype is DType.FLOAT32 for t in inputs):
         return [random]

@@ -380,6 +380,11 @@ def quantize(rng: Rng, shape: Shape = (1, 4, 5, 3), *, source: str = "float32", 
     return _unary(rng, "QUANTIZE", shape, told, options={}, dtypes=(source, "int8"))
 
 
+def requantize(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -> bytes:
+    """QUANTIZE from int8 to int8 of another scale and zero point."""
+    return quantize(rng, shape, source="int8", **told)
+
+
 def dequantize(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -> bytes:
     """DEQUANTIZE from int8 to float32."""
     return _unary(rng, "DEQUANTIZE", shape, told, options={}, dtypes=("int8", "float32"))
@@ -387,5 +392,5 @@ def dequantize(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -
 
 EVERY_OPERATOR = (
     conv_2d, depthwise_conv_2d, fully_connected, add, mul, average_pool_2d, max_pool_2d, mean, pad, concatenation,
-    reshape, softmax, logistic, relu, relu6, quantize, dequantize,
+    reshape, softmax, logistic, relu, relu6, quantize, requantize, dequantize,
 )  # fmt: skip

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from tests.draws import Case, trial_inputs
+from tests.draws import Case, trials
 from tinycompiler.board import load
 from tinycompiler.build import build
 from tinycompiler.emit import Program, Source, emit
@@ -73,7 +74,7 @@ def prefixed(graph: Graph, prefix: str) -> Graph:
 
 def program_of(calls: Calls) -> Program:
     """The program, in an arena that nobody spends seconds on making a little smaller."""
-    with patch("tinycompiler.lifetimes.place", partial(place, effort=50)):
+    with patch("tinycompiler.lifetimes.place", partial(place, effort=50)), patch("tinycompiler.memory.MENDINGS", 1):
         return emit(calls, lay_out(calls), Source("test", "0" * 64))
 
 
@@ -161,13 +162,13 @@ def board_outputs(calls: Calls, board_name: str, trials: Sequence[Mapping[str, A
     ]
 
 
-def trials_of(cases: Sequence[Case], numerics: Numerics) -> list[Feeds]:
-    """The trial inputs of every case together, for their `merged` network."""
-    each = [trial_inputs(prefixed(case.graph(numerics), f"{i}_"), i) for i, case in enumerate(cases)]
-    count = max(len(trials) for trials in each)
+def trials_of(graph: Graph) -> list[Feeds]:
+    """The trial inputs of every case of a `merged` network together."""
+    inputs = groupby((graph.tensors[name] for name in graph.inputs), key=lambda tensor: tensor.name.partition("_")[0])
+    each = [trials(list(tensors), int(index)) for index, tensors in inputs]
     return [
-        {name: values for trials in each for name, values in trials[min(number, len(trials) - 1)].items()}
-        for number in range(count)
+        {name: values for case in each for name, values in case[min(number, len(case) - 1)].items()}
+        for number in range(max(len(case) for case in each))
     ]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def check_on_host(cases: list[Case], core: str, numerics: Numerics, folder: Path
     """Compiles and runs the cases as one program. Returns the kernels by node."""
     calls = lower(merged(cases, numerics), CORES[core])
     program = HostProgram(calls, folder)
-    for feeds in trials_of(cases, numerics):
+    for feeds in trials_of(calls.graph):
         assert_exact(calls, cases, feeds, program.outputs(feeds))
     complaints = capfd.readouterr().err
     assert "runtime error" not in complaints, complaints
@@ -132,13 +133,25 @@ def test_random_networks_on_the_host(
     core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start = 2 * (numerics is Numerics.TFLM) + (core == "cortex-m4f")
-    check_on_host(list(random_cases(6, start)), core, numerics, tmp_path, capfd)
+    check_on_host(list(random_cases(4, start)), core, numerics, tmp_path, capfd)
 
 
 @PROFILES
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
 def test_limits_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check_on_host(list(LIMITS), core, numerics, tmp_path, capfd)
+
+
+@pytest.mark.xfail(strict=True, reason="lifetimes.py: the last step may take over the memory of an output")
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
+def test_outputs_survive_the_steps_that_read_them(core: str, tmp_path: Path) -> None:
+    """A table works in place, but not where its input is an output of the network too."""
+    graph = Case(models.relu, 0, {"shape": (1, 16)}).graph(Numerics.LITERT)
+    graph = replace(graph, outputs=("input", "output")).verify()
+    feeds = {"input": np.arange(-8, 8, dtype=np.int8).reshape(1, 16)}
+    found = HostProgram(lower(graph, CORES[core]), tmp_path).outputs(feeds)
+    for name, wanted in graph.evaluate(feeds).items():
+        np.testing.assert_array_equal(found[name], wanted)
 
 
 # On boards.
@@ -157,7 +170,7 @@ def check_on_board(cases: Sequence[Case], board: str, numerics: Numerics) -> Non
     flash, ram = BOARDS[board]
     for group in groups(cases, numerics, flash=flash, ram=ram):
         calls = lower(merged(group, numerics), load(board).core)
-        trials = trials_of(group, numerics)
+        trials = trials_of(calls.graph)
         for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
             assert_exact(calls, group, feeds, found)
 

@@ -11,7 +11,22 @@ from tinycompiler.readers import schema
 from tinycompiler.readers.flatbuffer import FIELDS, SCALARS, Field
 
 # Options tables without fields, which the reader need not know.
-EMPTY_OPTIONS = {"PAD": "PadOptions", "QUANTIZE": "QuantizeOptions", "DEQUANTIZE": "DequantizeOptions"}
+EMPTY_OPTIONS = {
+    "ASSIGN_VARIABLE": "AssignVariableOptions",
+    "BATCH_TO_SPACE_ND": "BatchToSpaceNDOptions",
+    "BROADCAST_TO": "BroadcastToOptions",
+    "DEQUANTIZE": "DequantizeOptions",
+    "EXPAND_DIMS": "ExpandDimsOptions",
+    "FILL": "FillOptions",
+    "PAD": "PadOptions",
+    "PADV2": "PadV2Options",
+    "QUANTIZE": "QuantizeOptions",
+    "READ_VARIABLE": "ReadVariableOptions",
+    "SLICE": "SliceOptions",
+    "SPACE_TO_BATCH_ND": "SpaceToBatchNDOptions",
+    "TILE": "TileOptions",
+    "TRANSPOSE": "TransposeOptions",
+}
 DATA_ALIGNMENT = 16  # bytes, as the schema asks for buffers
 
 

@@ -48,7 +48,7 @@ def check(options: Namespace) -> Outcome:
     """Every blocker of a model; with a board, also those of its kernels and of the plan."""
     found = inspect(options.model, Numerics(options.numerics))
     blockers = list(found.blockers)
-    board = load(options.board) if options.board else None
+    board = None if options.board is None else load(options.board)
     report = None
     if found.graph is not None and board is not None:
         try:
@@ -64,7 +64,10 @@ def check(options: Namespace) -> Outcome:
     if report is not None:
         data |= {"plan": report.data["plan"], "shortfall": report.data["shortfall"]}
     if blockers:
-        lines = [f"{options.model.name}: {len(blockers)} blockers", *(f"  {b}" for b in blockers)]
+        lines = [
+            f"{options.model.name}: {len(blockers)} blocker{'s' if len(blockers) > 1 else ''}",
+            *(f"  {b}" for b in blockers),
+        ]
         return Outcome("\n".join(lines), data, ModelError.exit_code)
     if report is not None:
         code = 0 if report.data["shortfall"] is None else DoesNotFit.exit_code

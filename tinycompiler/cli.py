@@ -10,6 +10,7 @@ from typing import Any
 from tinycompiler import __version__, actions
 from tinycompiler.errors import TinyCompilerError
 from tinycompiler.ops import Numerics
+from tinycompiler.progress import Progress
 
 EPILOG = (
     "exit codes: 0 fine, 1 the answer is no (does not fit, mismatch), 2 usage, "
@@ -25,12 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome: actions.Outcome = options.action(options)
     except TinyCompilerError as problem:
+        Progress().done()  # of a step that was interrupted
         if getattr(options, "json", False):
             print(json.dumps({"error": str(problem), "kind": type(problem).__name__}, indent=2))
         else:
             print(f"tinycompiler: {problem}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
+        Progress().done()
         print("tinycompiler: interrupted", file=sys.stderr)
         return 130
     try:

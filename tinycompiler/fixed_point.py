@@ -47,7 +47,7 @@ def wrap_int32(x: Ints) -> Ints:
     return wrapped
 
 
-def saturating_rounding_doubling_high_mul(a: Ints, b: Ints | int) -> Ints:
+def saturating_rounding_doubling_high_mul(a: Ints | int, b: Ints | int) -> Ints:
     """round(a·b / 2^31), halves up; the one overflowing case (both INT32_MIN) saturates."""
     product = a * np.int64(b) if isinstance(b, int) else a * b
     high: Ints = np.minimum((product + (1 << 30)) >> 31, INT32_MAX)
@@ -87,11 +87,11 @@ _EXP_BARREL = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 290630308, 2: 39
 """exp(-2^k) in Q0 for each k."""
 
 
-def _times(a: Ints, b: Ints | int) -> Ints:
+def _times(a: Ints | int, b: Ints | int) -> Ints:
     return saturating_rounding_doubling_high_mul(a, b)
 
 
-def _shift_left_saturating(x: Ints, bits: int) -> Ints:
+def _shift_left_saturating(x: Ints, bits: Ints | int) -> Ints:
     shifted: Ints = np.clip(x << bits, INT32_MIN, INT32_MAX)
     return shifted
 
@@ -124,14 +124,19 @@ def exp_on_negative_values(a: Ints, integer_bits: int) -> Ints:
 
 
 def one_over_one_plus_x(a: Ints) -> Ints:
-    """1 / (1 + a) for a in [0, 1], Q0 to Q0: three Newton-Raphson steps in Q2."""
+    """1 / (1 + a) for a in [0, 1], Q0 to Q0."""
+    return _shift_left_saturating(_two_over_one_plus_x(a), 1)
+
+
+def _two_over_one_plus_x(a: Ints) -> Ints:
+    """2 / (1 + a) for a in [0, 1], Q0 to Q2: three Newton-Raphson steps."""
     forty_eight_over_17, minus_32_over_17, one_q2 = 1515870810, -1010580540, 1 << 29
     half_denominator = (a + ONE_Q0 + 1) >> 1
     x = forty_eight_over_17 + _times(half_denominator, minus_32_over_17)
     for _ in range(3):
         residue = one_q2 - _times(half_denominator, x)
         x = x + _shift_left_saturating(_times(x, residue), 2)
-    return _shift_left_saturating(x, 1)
+    return x
 
 
 def logistic(a: Ints, integer_bits: int) -> Ints:
@@ -140,6 +145,121 @@ def logistic(a: Ints, integer_bits: int) -> Ints:
     return np.where(a == 0, 1 << 30, np.where(a > 0, positive, ONE_Q0 - positive))
 
 
+def tanh(a: Ints, integer_bits: int) -> Ints:
+    """tanh(a), from Q(integer_bits) to Q0: with e = exp(-2|a|), (1 - e) / (1 + e) = 2 / (1 + e) - 1."""
+    exponential = exp_on_negative_values(-np.abs(a), integer_bits + 1)  # the doubling is the point moved by one
+    magnitude = _shift_left_saturating(_two_over_one_plus_x(exponential) - (1 << 29), 2)
+    return np.sign(a) * magnitude
+
+
+def reciprocal_square_root(x: int) -> Multiplier:
+    """1 / √x for 1 <= x < 2^27, by five Newton-Raphson steps in Q3, after TFLite's GetInvSqrtQuantizedMultiplierExp."""
+    if x == 1:
+        return Multiplier(INT32_MAX, 0)
+    one_q3, three_halves_q3, half_square_root_of_two = 1 << 28, (1 << 28) + (1 << 27), 1518500250
+    pairs = (31 - x.bit_length()) // 2 - 1  # of bits to the left, until x is in [2^27, 2^29)
+    source = np.array([x << (2 * pairs) >> 1], np.int64)
+    half = rounding_divide_by_power_of_two(source, 1)
+    root = np.array([one_q3], np.int64)
+    for _ in range(5):
+        cube = _shift_left_saturating(_times(_times(root, root), root), 6)
+        root = _shift_left_saturating(_times(root, three_halves_q3) - _times(half, cube), 3)
+    return Multiplier(int(_times(root, half_square_root_of_two)[0]), pairs - 11)
+
+
+def _saturate(x: Ints) -> Ints:
+    saturated: Ints = np.clip(x, INT32_MIN, INT32_MAX)
+    return saturated
+
+
+def bit_length(x: Ints) -> Ints:
+    """Bits of 0 <= x < 2^53: 0 of 0, 1 of 1, 2 of 2 and 3."""
+    return np.frexp(x.astype(np.float64))[1].astype(np.int64)
+
+
+def log_x_for_x_greater_than_or_equal_to_1(a: Ints) -> Ints:
+    """log(a) for a >= 1, from Q12 to Q5: log(2) · the exponent, and a rational function of the rest (log_softmax's).
+
+    The exponent is taken of a or of a / sqrt(2), whichever leaves the rest nearer to 1; sums have one bit of headroom.
+    """
+    log_2, fourth_root_of_half, root_of_half = 1488522236, 1805811301, 1518500250
+    alpha_n, alpha_d, alpha_i, alpha_f = 117049297, 127690142, 1057819769, 638450708
+    quarter = 1 << 23  # Q6
+
+    def exponent_q6(headroom: Ints) -> Ints:
+        return _shift_left_saturating(12 - headroom, 25)
+
+    headroom_a = 32 - bit_length(a)  # plus 1
+    rest_a = _shift_left_saturating(_times(_shift_left_saturating(a, headroom_a - 1), root_of_half), 1)
+    exponent_a = _saturate(exponent_q6(headroom_a) + quarter)
+    headroom_b = 31 - bit_length(_times(a, root_of_half))
+    rest_b = _shift_left_saturating(a, headroom_b)
+    exponent_b = _saturate(exponent_q6(headroom_b) - quarter)
+    rest, exponent = np.minimum(rest_a, rest_b), np.maximum(exponent_a, exponent_b)
+
+    total = rest + fourth_root_of_half
+    p = (total + 1) >> 1  # halves up: both are positive
+    q = 2 * (rest - fourth_root_of_half)
+    square = _times(q, q)
+    numerator = _times(q, rest) + _times(_times(q, square), alpha_n)
+    denominator = _times(p, alpha_i + q + _times(alpha_d, square)) + _times(alpha_f, q)  # minus 1
+    reciprocal = one_over_one_plus_x(denominator)
+    rational = _times(rounding_divide_by_power_of_two(numerator, 6), reciprocal)
+    return _shift_left_saturating(_times(exponent, log_2) + rational, 1)
+
+
+def inverse_square_root(a: Ints) -> tuple[Ints, Ints]:
+    """(value, shift) with 1 / sqrt(a) near value · 2^(shift - 31), for int32 a >= 0: five Newton-Raphson steps in Q3.
+
+    0 is taken for 1, as in GetInvSqrtQuantizedMultiplierExp.
+    """
+    # a power of 4 that brings a into [2^27, 2^29)
+    length = bit_length(np.maximum(a, 2))
+    pairs = (29 - length) // 2
+    scaled = np.where(pairs >= 0, a << (2 * np.maximum(pairs, 0)), a >> (2 * np.maximum(-pairs, 0)))
+    right = 11 - pairs
+    half = rounding_divide_by_power_of_two(scaled >> 1, 1)
+    x = np.full_like(a, 1 << 28)
+    for _ in range(5):
+        cube = _shift_left_saturating(_times(_times(x, x), x), 6)
+        x = _shift_left_saturating(_times((1 << 28) + (1 << 27), x) - _times(half, cube), 3)
+    x = _times(x, 1518500250)  # sqrt(1/2)
+    small = a <= 1
+    value = np.where(small, INT32_MAX, x << np.maximum(-right, 0))
+    return value, np.where(small, 0, -np.maximum(right, 0))
+
+
+def to_q4(x: Ints, scale: float) -> tuple[int, Ints]:
+    """The `input_radius` of Q4 at a scale of 2^-27 or more, and scale · x in Q4 with x held inside that radius."""
+    fraction, shift = math.frexp(scale * (1 << 27))
+    radius = input_radius(4, shift)
+    value = round_half_away(fraction * 2**31)
+    return radius, multiply_by_quantized_multiplier(np.clip(x, -radius, radius), value, shift)
+
+
 def input_radius(integer_bits: int, left_shift: int, total_bits: int = 31) -> int:
     """Largest |x| for which x · 2^left_shift still fits Q(integer_bits)."""
     return math.floor(((1 << integer_bits) - 1) * (1 << (total_bits - integer_bits)) / (1 << left_shift))
+
+
+# Sixteen-bit activations.
+
+
+def reduced_multiplier(m: Multiplier) -> Multiplier:
+    """The multiplier rounded to 15 bits: `value · 2^(shift - 15)`."""
+    return Multiplier((m.value + (1 << 15)) >> 16 if m.value < 0x7FFF0000 else 0x7FFF, m.shift)
+
+
+def multiply_by_reduced_multiplier(x: Ints, value: Ints | int, shift: Ints | int) -> Ints:
+    """x · value · 2^(shift - 15) for |x| < 2^47 and a `reduced_multiplier`, rounded once, halves up; shift <= 14."""
+    right = 15 - np.asarray(shift, np.int64)
+    scaled: Ints = (x * value + (np.int64(1) << (right - 1))) >> right
+    return scaled
+
+
+def interpolate(x: Ints, table: Ints) -> Ints:
+    """int16 x in a table of 513 values over the whole of int16, straight lines between them, halves up."""
+    index, offset = (x >> 7) + 256, x & 0x7F
+    base = table[index]
+    line: Ints = base + (((table[index + 1] - base) * offset + 64) >> 7)
+    return line

@@ -88,7 +88,7 @@ class Graph:
     def why_not(self, node: Node) -> str | None:
         """The operator's objection to its tensors, or a shape that is not what its rule says."""
         inputs, outputs = self.inputs_of(node), self.outputs_of(node)
-        problem = node.op.why_not(inputs, outputs)
+        problem = node.op.why_not(inputs, outputs) or node.op.numerics_why_not(inputs, outputs, self.numerics)
         if problem:
             return problem
         for tensor, shape in zip(outputs, node.op.output_shapes(inputs), strict=True):

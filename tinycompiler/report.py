@@ -230,7 +230,7 @@ def shortfall(calls: Calls, layout: Layout, board: Board, elf: Elf | None) -> Js
     )
     return {
         "regions": regions,
-        "peak_node": calls.calls[plan.peak_step].node.name,
+        "peak_node": calls.calls[plan.peak_step].node.name if calls.calls else None,
         "alive": [{"name": b.name, "bytes": b.size} for b in alive_at(plan, plan.peak_step)],
         "help": help_,
     }
@@ -346,7 +346,7 @@ def _shortfall_lines(s: Json) -> str:
         f"{r['region']} ({r['kind']}): {r['missing']:,} bytes missing ({r['used']:,} of {r['capacity']:,})"
         for r in s["regions"]
     ]
-    lines.append(f"peak at {s['peak_node']}, alive together:")
+    lines.append(f"peak at {s['peak_node'] or 'the input'}, alive together:")
     lines.append(table([(short(b["name"]), b["bytes"], "bytes") for b in s["alive"]], right="lr", indent="  "))
     return "\n".join([*lines, "what would help:", *(f"  {h}" for h in s["help"])])
 

@@ -70,11 +70,12 @@ def user_vectors(graph: Graph, path: Path) -> list[Vector]:
 
 def _load(path: Path) -> Mapping[str, Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {path.stem: loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {path.stem: loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, BadZipFile) as problem:
         what = "no array of numbers" if "pickle" in str(problem) else problem  # numpy's own words advise to trust it
         raise UsageError(f"{path}: cannot be read as .npy or .npz ({what}); save it with numpy.save") from problem

@@ -80,6 +80,9 @@ def execute(
     """
     image = first or build(program, board, vectors=[vectors[0].bytes], layers=layers)
     memory = image.memory
+    if not memory.fits:
+        missing = [f"{r.name} lacks {r.used - r.capacity:,} bytes" for r in memory.regions if r.used > r.capacity]
+        raise DoesNotFit(f"{program.name} does not fit on {board.name}: {', '.join(missing)}")
     if not memory.vectors_fit:
         raise DoesNotFit(
             f"{program.name} on {board.name}: {memory.spare_flash:,} bytes of flash are left, and one test input needs "
@@ -87,7 +90,8 @@ def execute(
         )
     runs: list[Run] = []
     done = 0
-    for batch in batches(vectors, memory.spare_flash):
+    beside = memory.flash.vectors - len(vectors[0].bytes)  # their count, in front of them
+    for batch in batches(vectors, memory.spare_flash - beside):
         if batch != [vectors[0]] or layers or first is None:
             progress("building firmware", done, len(vectors))
             image = build(program, board, vectors=[v.bytes for v in batch], layers=layers)

@@ -13,7 +13,7 @@ apt_install() { # PACKAGE...
     fi
     say "installing $* with apt${as_root:+, as root by sudo}"
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # need WHAT CHECK PACKAGE...: runs CHECK; installs when it fails, and checks again.
@@ -34,8 +34,10 @@ need() {
 
 # Compilers are tried on a header of the C library, since a compiler may be there without it.
 arm_works() { echo '#include <string.h>' | "${TINYCOMPILER_CC:-arm-none-eabi-gcc}" -mcpu=cortex-m4 -mthumb -fsyntax-only -x c -; }
-c_works() { echo '#include <string.h>' | gcc -fsyntax-only -x c -; }
-cpp_works() { echo '#include <cstring>' | g++ -fsyntax-only -x c++ -; }
+host_works() {
+    echo '#include <string.h>' | gcc -fsyntax-only -x c - &&
+        echo '#include <cstring>' | g++ -fsyntax-only -x c++ -
+}
 venv_works() { "$python" -c 'import ensurepip, venv'; }
 
 case "${1:-}" in
@@ -47,14 +49,14 @@ arm)
     need "arm-none-eabi-gcc with the headers of newlib" arm_works gcc-arm-none-eabi libnewlib-arm-none-eabi
     ;;
 host)
-    need "gcc for this machine" c_works gcc libc6-dev
-    need "g++ for this machine" cpp_works g++
+    need "gcc and g++ for this machine" host_works gcc g++ libc6-dev
     "$0" arm
     ;;
 python)
     python=${2:-}
-    if [ -z "$python" ]; then
-        say "Python 3.11 or newer is needed, and no python3 here is; install one, or say which: make PYTHON=/path/to/python"
+    if ! "${python:-false}" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        say "Python 3.11 or newer is needed, and ${python:-python3} is older or missing."
+        say "Install one, or name another: make PYTHON=/path/to/python"
         exit 4
     fi
     need "the venv module of $python" venv_works "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"

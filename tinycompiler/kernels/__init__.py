@@ -8,6 +8,7 @@ from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
 from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
+from tinycompiler.kernels.depthwise_planar import DepthwisePlanar
 from tinycompiler.kernels.elementwise import ElementwiseDsp, ElementwiseScalar
 from tinycompiler.kernels.movement import Rearrange
 from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
@@ -20,6 +21,7 @@ from tinycompiler.ops import Reshape
 KERNELS: tuple[Kernel, ...] = (
     ConvDsp(),
     ConvScalar(),
+    DepthwisePlanar(),
     DepthwiseDsp(),
     DepthwiseScalar(),
     PoolDsp(),
@@ -62,11 +64,12 @@ class Calls:
 def lower(graph: Graph, core: Core) -> Calls:
     """Kernels for every node; ModelError names every node that no kernel takes, with all reasons."""
     aliases = {n.outputs[0]: n.inputs[0] for n in graph.nodes if isinstance(n.op, Reshape)}
+    spare = spare_bytes(graph)
     calls, problems = [], []
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        call, rejected = choose(Site(graph, node), core)
+        call, rejected = choose(Site(graph, node, spare[node.name]), core)
         if call is None:
             reasons = "; ".join(f"{name}: {why}" for name, why in rejected) or "no kernel for this operator"
             problems.append(f"{node.name} ({node.op.name}): {reasons}")
@@ -75,6 +78,19 @@ def lower(graph: Graph, core: Core) -> Calls:
     if problems:
         raise ModelError("\n".join(problems))
     return Calls(graph, core, tuple(calls), aliases)
+
+
+def spare_bytes(graph: Graph) -> dict[str, int]:
+    """For each node, the bytes between what is alive while it runs and the network's peak."""
+    last = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+    last |= {name: len(graph.nodes) for name in graph.outputs}
+    alive = {name for name in graph.inputs if name in last}
+    use = []
+    for i, node in enumerate(graph.nodes):
+        alive |= set(node.outputs)
+        use.append(sum(graph.tensors[name].bytes for name in alive))
+        alive = {name for name in alive if last.get(name, i) > i}
+    return {node.name: max(use) - bytes_ for node, bytes_ in zip(graph.nodes, use, strict=True)}
 
 
 def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], ...]]:

@@ -94,6 +94,8 @@ class Site:
 
     graph: Graph
     node: Node
+    spare: int = 0
+    """Bytes of scratch that would not raise the peak of the network, tensors alone being counted."""
 
     @property
     def op(self) -> Op:

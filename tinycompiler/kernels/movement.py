@@ -4,13 +4,13 @@ The operator rearranges the *indices* of its inputs on the host; what comes out 
 is from. From that map the kernel finds its loops: the output is cut into boxes that read one input each, and in a box
 the source index must be a sum of one term per axis, which is a step where it grows evenly and a small table where it
 does not (mirrored borders, chosen indices, resizing). The loops are exact by construction, since they were compared
-with the map; a map without such loops becomes rows with a table of indices each. Instead of a kernel per operator:
-twenty operators share some thirty lines of C.
+with the map; where a map has no such loops, neighbouring axes become one with a table of its own, at worst all of them.
+Instead of a kernel per operator: twenty operators share some thirty lines of C.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations
 from math import prod
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.ops.base import signed
 from tinycompiler.ops.movement import Movement
-from tinycompiler.tensor import DType, Tensor
+from tinycompiler.tensor import Tensor
 
 LOOPS = 5
 
@@ -51,7 +51,7 @@ class Axis:
     @property
     def step(self) -> int | None:
         """The input's step when it grows evenly, else None."""
-        if self.size == 1:
+        if self.size <= 1:
             return 0
         steps = np.diff(self.terms)
         return int(steps[0]) if (steps == steps[0]).all() else None
@@ -80,10 +80,9 @@ def boxes_of(mask: NDArray[np.bool_]) -> Iterator[tuple[slice, ...]]:
         return
     axis = next(i for i, b in enumerate(box) if b.stop - b.start > 1)
     for at in range(box[axis].start, box[axis].stop):
-        layer = np.zeros_like(mask)
-        chosen = (slice(None),) * axis + (slice(at, at + 1),)
-        layer[chosen] = mask[chosen]
-        yield from boxes_of(layer)
+        layer = (slice(None),) * axis + (slice(at, at + 1),)
+        for inner in boxes_of(mask[layer]):
+            yield (*inner[:axis], slice(at, at + 1), *inner[axis + 1 :])
 
 
 def separate(source: Indices, out_steps: Sequence[int]) -> tuple[Axis, ...] | None:
@@ -123,27 +122,47 @@ def plan_boxes(source: Indices, low: int, high: int) -> list[Box]:
     out_steps = [prod(source.shape[i + 1 :]) for i in range(source.ndim)]
     found = []
     for box in boxes_of((source >= low) & (source < high)):
-        part = source[box] - low
         start = sum(b.start * s for b, s in zip(box, out_steps, strict=True))
-        axes = separate(part, out_steps)
-        if axes is None or len(axes) > LOOPS:
-            flat = part.ravel()
-            # not separable: one loop over the box when it is contiguous, else over its rows
-            found += _by_table(flat, part.shape, out_steps, start)
-        else:
-            found.append(Box(start, int(part[(0,) * part.ndim]), axes))
+        found += _planned(source[box] - low, out_steps, start)
     return found
 
 
-def _by_table(flat: Indices, shape: tuple[int, ...], out_steps: Sequence[int], start: int) -> list[Box]:
-    """Rows of a box, each read through a table of its indices."""
-    width = shape[-1]
-    found = []
-    for row, outer in enumerate(product(*(range(n) for n in shape[:-1]))):
-        terms = flat[row * width : (row + 1) * width]
-        offset = start + sum(i * s for i, s in zip(outer, out_steps[:-1], strict=True))
-        found.append(Box(offset, int(terms[0]), merged([Axis(width, 1, terms - terms[0])])))
-    return found
+def _planned(part: Indices, out_steps: Sequence[int], start: int) -> list[Box]:
+    """One box that reads `part`, the more axes apart the better; cut along its first axis when there is none."""
+    for shape, steps in groupings(part.shape, out_steps):
+        joined = part.reshape(shape)
+        axes = separate(joined, steps)
+        if axes is not None and loops_of(axes) <= LOOPS:
+            return [Box(start, int(part.flat[0]), axes)]
+    return [
+        box
+        for at in range(part.shape[0])
+        for box in _planned(part[at], out_steps[1:], start + at * out_steps[0])
+    ]
+
+
+def groupings(shape: Sequence[int], out_steps: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Every way to make one axis of neighbours that follow each other in the output, fewest joins first."""
+    joinable = [i for i in range(1, len(shape)) if out_steps[i - 1] == out_steps[i] * shape[i]]
+    for count in range(len(joinable) + 1):
+        for joins in combinations(joinable, count):
+            sizes, steps = list(shape[:1]), list(out_steps[:1])
+            for i in range(1, len(shape)):
+                if i in joins:
+                    sizes[-1], steps[-1] = sizes[-1] * shape[i], out_steps[i]
+                else:
+                    sizes.append(shape[i])
+                    steps.append(out_steps[i])
+            yield sizes, steps
+
+
+def loops_of(axes: Sequence[Axis]) -> int:
+    """How many loops these axes need: none for the last one where it is a run."""
+    return len(axes) - bool(axes and is_run(axes[-1]))
+
+
+def is_run(axis: Axis) -> bool:
+    return axis.step == 1 and axis.out_step == 1
 
 
 class Rearrange(Kernel):
@@ -152,6 +171,13 @@ class Rearrange(Kernel):
     name = "rearrange"
     template = "rearrange"
     ops = (Movement,)
+
+    def why_not(self, site: Site) -> str | None:
+        assert isinstance(site.op, Movement)
+        fill, y = site.op.fill(site.outputs), site.outputs[0]
+        if len(set(fill_bytes(fill, y))) > 1:
+            return f"filling with {fill} of type {y.dtype.value} is not supported: its bytes are not all the same"
+        return None
 
     def lower(self, site: Site) -> Lowered:
         op = site.op
@@ -168,8 +194,7 @@ class Rearrange(Kernel):
                 for box in plan_boxes(origin, starts[i], starts[i + 1]):
                     pieces.append((x, y, box, filled))
                     filled = False  # once, before the first piece
-            if filled:
-                pieces.append((site.inputs[0], y, Box(0, 0, (Axis(0, 0, np.zeros(0, np.int64)),)), True))
+            assert not filled, "an output of nothing but fill would come from an empty input"
         bytes_each = site.outputs[0].dtype.bytes
         described = [_fields(x, y, box, filled, op.fill(site.outputs)) for x, y, box, filled in pieces]
         longest = max((run for run, _ in described), default=1)
@@ -182,12 +207,12 @@ class Rearrange(Kernel):
         return Lowered((), context, tuple(invocations))
 
 
-def _fields(x: Tensor, y: Tensor, box: Box, filled: bool, fill: int) -> tuple[int, dict[str, Field]]:
+def _fields(x: Tensor, y: Tensor, box: Box, filled: bool, fill: float) -> tuple[int, dict[str, Field]]:
     """The bytes of a run, and the constant struct of one box; steps and starts in bytes."""
     each = y.dtype.bytes
     axes = list(box.axes)
     run = each
-    if axes and axes[-1].step == 1 and axes[-1].out_step == 1:
+    if axes and is_run(axes[-1]):
         run = axes.pop().size * each
     padded: list[Axis | None] = [None] * (LOOPS - len(axes)) + list(axes)
     fields: dict[str, Field] = {
@@ -202,12 +227,15 @@ def _fields(x: Tensor, y: Tensor, box: Box, filled: bool, fill: int) -> tuple[in
         if a is not None and a.step is None:
             fields[f"table{i}"] = Constant((a.terms * each).astype(np.int32), table=True)
     if filled:
-        pattern = np.array([fill], y.dtype.numpy).tobytes()
-        assert len(set(pattern)) == 1 or y.dtype is DType.INT8, "fills are one byte, repeated"
-        fields |= {"fill_bytes": y.bytes, "fill": pattern[0]}
+        fields |= {"fill_bytes": y.bytes, "fill": fill_bytes(fill, y)[0]}
     if x.data is not None:
         fields["constant"] = Constant(flat_bytes(x.data))
     return run, fields
+
+
+def fill_bytes(fill: float, y: Tensor) -> bytes:
+    """One element of the fill."""
+    return np.array([fill], y.dtype.numpy).tobytes()
 
 
 def flat_bytes(values: Any) -> NDArray[np.uint8]:

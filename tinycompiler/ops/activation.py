@@ -79,16 +79,45 @@ def _logistic_in_float(centered: int, scale: float, target: Tensor) -> int:
     return round_half_away(float(scaled)) + target.zero_point
 
 
+DISTANCES = 256
+"""Values of x - zero_point are smaller than this, in magnitude."""
+
+
+def overflow(multiplier: Multiplier, limit: int = DISTANCES) -> str | None:
+    """A sentence when values below `limit` leave int32 on their way through a multiplier: undefined in the reference.
+
+    >>> overflow(Multiplier(2**30, 23)), overflow(Multiplier(2**30, 24)) is None
+    (None, False)
+    """
+    if limit << max(multiplier.shift, 0) > 2**31:
+        return "its output scale is too fine for its input's: the reference overflows; quantize the network again"
+    return None
+
+
+def ratio(source: Tensor, target: Tensor) -> Multiplier:
+    """From one scale to another; the quotient is float32, as in the references."""
+    with np.errstate(over="ignore"):
+        real = float(np.float32(source.scale) / np.float32(target.scale))
+    return quantize_multiplier(min(real, 2.0**126))
+
+
 @dataclass(frozen=True)
 class Rectifier(Unary):
-    """max(x, 0), and min(…, ceiling) where there is one, rescaled to the output's quantization."""
+    """max(x, floor), and min(…, ceiling) where there is one, rescaled to the output's quantization."""
 
+    floor: ClassVar[float] = 0.0
     ceiling: ClassVar[float | None] = None
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        problem = super().why_not(inputs, outputs) or overflow(ratio(inputs[0], outputs[0]))
+        if problem is None and min(inputs[0].scale, outputs[0].scale) < 2.0**-27:
+            return f"a scale of {min(inputs[0].scale, outputs[0].scale)} puts its bounds beyond int32"
+        return problem
 
     def clamp(self, target: Tensor) -> Clamp:
         """The bounds in the output's units; quotients are float32, as in the reference."""
         low, high = target.dtype.range
-        lower = max(low, target.zero_point)
+        lower = max(low, target.zero_point + round_half_away(float(np.float32(self.floor) / np.float32(target.scale))))
         if self.ceiling is None:
             return Clamp(lower, high)
         top = target.zero_point + round_half_away(float(np.float32(self.ceiling) / np.float32(target.scale)))

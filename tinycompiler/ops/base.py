@@ -47,6 +47,10 @@ class Clamp:
         """Whether saturating to int8 already is this clamp."""
         return self == Clamp()
 
+    def spans(self, dtype: DType) -> bool:
+        """Whether saturating to a type already is this clamp."""
+        return (self.low, self.high) == dtype.range
+
     def __call__(self, x: Ints) -> Ints:
         return np.clip(x, self.low, self.high)
 
@@ -57,6 +61,8 @@ class Op:
 
     name: ClassVar[str]
     """The TFLite name, such as CONV_2D."""
+    activations: ClassVar[tuple[DType, ...]] = (DType.INT8,)
+    """The types that a node's activations may have, one for all of them."""
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
         """Shapes that the outputs must have."""
@@ -72,21 +78,46 @@ class Op:
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         """A sentence when these tensors' types or quantization are not supported."""
-        return activations_are_int8(inputs, outputs)
+        return activations_why_not(inputs, outputs, self.activations)
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        """A sentence when one profile's reference cannot run what the other's can; asked when `why_not` is None."""
+        return None
 
 
 FULL_INTEGER = "convert with full-integer int8 quantization"
 
 
+def only_in(judged: Numerics, numerics: Numerics, what: str) -> str | None:
+    """A sentence when another profile than `judged` is asked for, and its reference lacks `what`."""
+    if numerics is judged:
+        return None
+    return f"the {numerics.value} profile's reference does not run {what}; compile with --numerics {judged.value}"
+
+
+INT8_OR_INT16 = (DType.INT8, DType.INT16)
+
+
 def activations_are_int8(inputs: Tensors, outputs: Tensors) -> str | None:
     """The demand of most operators: every non-constant tensor is int8 with one scale."""
+    return activations_why_not(inputs, outputs, (DType.INT8,))
+
+
+def activations_why_not(inputs: Tensors, outputs: Tensors, accepted: Sequence[DType]) -> str | None:
+    """Tensors must all be of one accepted type, with one scale; int16 is symmetric. Parameters may be int32, int64."""
+    types = " or ".join(dtype.value for dtype in accepted)
     for tensor in (*inputs, *outputs):
         if tensor.is_constant and tensor.dtype in (DType.INT32, DType.INT64):
             continue
-        if tensor.dtype is not DType.INT8:
-            return f"tensor '{tensor.name}' is {tensor.dtype.value}; int8 is supported: {FULL_INTEGER}"
+        if tensor.dtype not in accepted:
+            return f"tensor '{tensor.name}' is {tensor.dtype.value}; {types} is supported: {FULL_INTEGER}"
+        if tensor.dtype is not outputs[0].dtype:
+            found = f"tensor '{tensor.name}' is {tensor.dtype.value} and '{outputs[0].name}' {outputs[0].dtype.value}"
+            return f"{found}; one type for all is supported"
         if tensor.quantization is None:
-            return f"tensor '{tensor.name}' is int8 without a scale: {FULL_INTEGER}"
+            return f"tensor '{tensor.name}' is {tensor.dtype.value} without a scale: {FULL_INTEGER}"
+        if tensor.dtype is DType.INT16 and tensor.zero_point != 0:
+            return f"tensor '{tensor.name}' is int16 with zero point {tensor.zero_point}; 0 is supported"
         if not tensor.is_constant and len(tensor.quantization.scales) != 1:
             return (
                 f"activation '{tensor.name}' has {len(tensor.quantization.scales)} scales; one per tensor is supported"

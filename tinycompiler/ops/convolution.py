@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
-from tinycompiler.ops.base import Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops import int16
+from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.tensor import Array, DType, Tensor
 
 
@@ -66,8 +67,13 @@ class Window:
 
 def multipliers(x: Tensor, weights: Tensor, y: Tensor, channels: int) -> tuple[Multiplier, ...]:
     """in_scale · weight_scale / out_scale of each output channel, as PopulateConvolutionQuantizationParams forms it."""
+    return tuple(quantize_multiplier(real) for real in real_multipliers(x, weights, y, channels))
+
+
+def real_multipliers(x: Tensor, weights: Tensor, y: Tensor, channels: int) -> tuple[float, ...]:
+    """The same in double."""
     assert weights.quantization is not None
-    return tuple(quantize_multiplier(x.scale * s / y.scale) for s in weights.quantization.per_channel(channels))
+    return tuple(x.scale * s / y.scale for s in weights.quantization.per_channel(channels))
 
 
 def requantize(accumulators: Ints, chosen: tuple[Multiplier, ...], zero_point: int, clamp: Clamp) -> Array:
@@ -108,6 +114,25 @@ def bias_why_not(inputs: Tensors, channels: int) -> str | None:
     return None
 
 
+def accumulators_why_not(inputs: Tensors, outputs: Tensors, weights: Ints, said: DType | None) -> str | None:
+    """What is wrong with the bias, or how an accumulator can overflow; `weights` are (channels, taps)."""
+    x, y, channels = inputs[0], outputs[0], len(weights)
+    bias = bias_of(inputs, constants(inputs), channels)
+    if x.dtype is DType.INT16:
+        scales = real_multipliers(x, inputs[1], y, channels)
+        kind = int16.accumulator(inputs, said)
+        return int16.bias_why_not(inputs, channels) or int16.overflow_why_not(weights, bias, kind, scales)
+    return bias_why_not(inputs, channels) or overflow_why_not(weights, bias, x.zero_point)
+
+
+def scaled_output(accumulators: Ints, inputs: Tensors, y: Tensor, said: DType | None, clamp: Clamp) -> Array:
+    """Accumulators (..., channels) in the type and scale of the output."""
+    chosen = multipliers(inputs[0], inputs[1], y, accumulators.shape[-1])
+    if y.dtype is DType.INT16:
+        return int16.requantize(accumulators, chosen, int16.accumulator(inputs, said), clamp)
+    return requantize(accumulators, chosen, y.zero_point, clamp)
+
+
 def reach_of(weights: Ints, bias: Ints, zero_point: int) -> Ints:
     """The largest magnitude of each accumulator over all int8 inputs; `weights` are (channels, taps)."""
     reach: Ints = np.abs(weights).sum(axis=1) * max(127 - zero_point, zero_point + 128) + np.abs(bias)
@@ -138,8 +163,11 @@ class Conv2D(Op):
     """x (n, h, w, c_in), weights (c_out, kh, kw, c_in), bias (c_out) -> (n, out_h, out_w, c_out)."""
 
     name: ClassVar[str] = "CONV_2D"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     window: Window
     clamp: Clamp = field(default_factory=Clamp)
+    bias_type: DType | None = field(default=None, repr=False)
+    """What the file says that the bias is, with int16 activations."""
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
         n, h, w, _ = inputs[0].shape
@@ -155,12 +183,15 @@ class Conv2D(Op):
         channels = weights.shape[0]
         if weights.shape[3] != x.shape[3]:
             return f"grouped convolution ({x.shape[3]} input channels, weights for {weights.shape[3]}) is not supported"
-        problem = (
-            super().why_not((x,), outputs) or weights_why_not(weights, channels, 0) or bias_why_not(inputs, channels)
+        problem = super().why_not((x,), outputs) or weights_why_not(weights, channels, 0)
+        return problem or accumulators_why_not(
+            inputs, outputs, signed(weights.values).reshape(channels, -1), self.bias_type
         )
-        return problem or overflow_why_not(
-            signed(weights.values).reshape(channels, -1), bias_of(inputs, constants(inputs), channels), x.zero_point
-        )
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if inputs[0].dtype is DType.INT16 and numerics is Numerics.LITERT:
+            return int16.bias_type_why_not(inputs, self.bias_type)
+        return None
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         x, y = inputs[0], outputs[0]
@@ -170,7 +201,7 @@ class Conv2D(Op):
         # float64 holds every int32 accumulator exactly, and its matrix product is the fast one
         weights = values[1].reshape(channels, -1).astype(np.float64)
         accumulators = (rows.astype(np.float64) @ weights.T).astype(np.int64) + bias_of(inputs, values, channels)
-        return (requantize(accumulators, multipliers(x, inputs[1], y, channels), y.zero_point, self.clamp),)
+        return (scaled_output(accumulators, inputs, y, self.bias_type, self.clamp),)
 
 
 @dataclass(frozen=True)
@@ -178,6 +209,7 @@ class DepthwiseConv2D(Op):
     """x (n, h, w, c), weights (1, kh, kw, c·m), bias (c·m) -> (n, out_h, out_w, c·m); output channel o reads o // m."""
 
     name: ClassVar[str] = "DEPTHWISE_CONV_2D"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     window: Window
     clamp: Clamp = field(default_factory=Clamp)
 
@@ -195,11 +227,11 @@ class DepthwiseConv2D(Op):
         channels = weights.shape[3]
         if channels % x.shape[3]:
             return f"{channels} output channels are not a multiple of {x.shape[3]} input channels"
-        problem = (
-            super().why_not((x,), outputs) or weights_why_not(weights, channels, 3) or bias_why_not(inputs, channels)
-        )
-        return problem or overflow_why_not(
-            signed(weights.values).reshape(-1, channels).T, bias_of(inputs, constants(inputs), channels), x.zero_point
+        problem = super().why_not((x,), outputs) or weights_why_not(weights, channels, 3)
+        if problem is None and x.dtype is DType.INT16:
+            problem = int16.bias_why_not(inputs, channels, (DType.INT64,))
+        return problem or accumulators_why_not(
+            inputs, outputs, signed(weights.values).reshape(-1, channels).T, DType.INT64
         )
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
@@ -208,7 +240,7 @@ class DepthwiseConv2D(Op):
         patches = self.window.patches(signed(values[0]), x.zero_point) - x.zero_point
         repeated = np.repeat(patches, channels // x.shape[3], axis=5)
         accumulators = (repeated * signed(values[1])[0]).sum(axis=(3, 4)) + bias_of(inputs, values, channels)
-        return (requantize(accumulators, multipliers(x, inputs[1], y, channels), y.zero_point, self.clamp),)
+        return (scaled_output(accumulators, inputs, y, DType.INT64, self.clamp),)
 
 
 def constants(inputs: Tensors) -> tuple[Array, ...]:

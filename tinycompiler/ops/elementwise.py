@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
-from tinycompiler.ops.base import Clamp, Numerics, Op, Shape, Tensors, Values, signed
-from tinycompiler.tensor import Array
+from tinycompiler.ops import int16
+from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.tensor import Array, DType
 
 ADD_LEFT_SHIFT = 20
 """Bits by which ADD raises its int8 operands before scaling them (TFLite add.cc)."""
@@ -35,25 +36,56 @@ class Add(Elementwise):
     """Both operands are brought to twice the larger scale, added, and brought to the output's."""
 
     name: ClassVar[str] = "ADD"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
+    power_of_two: bool = field(default=False, repr=False)
+    """Whether LiteRT only shifts int16 operands whose scales are powers of two (pot_scale_int16)."""
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        problem = super().why_not(inputs, outputs)
+        if problem is None and outputs[0].dtype is DType.INT16 and self.multipliers(inputs, outputs)[2].shift > 0:
+            return f"the output's scale {outputs[0].scale:.6g} is too small for a sum of such inputs"
+        return problem
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if self.shifts(inputs, outputs, numerics) is None:
+            return None
+        return int16.add_shifts_why_not(inputs, outputs)
+
+    def shifts(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[int, int] | None:
+        """By how much the operands are only shifted, where they are."""
+        if not self.power_of_two or numerics is not Numerics.LITERT or outputs[0].dtype is not DType.INT16:
+            return None
+        return int16.shifts(inputs, outputs)
 
     @staticmethod
     def multipliers(inputs: Tensors, outputs: Tensors) -> tuple[Multiplier, Multiplier, Multiplier]:
         """Of the two operands and of the sum."""
         a, b, y = inputs[0].scale, inputs[1].scale, outputs[0].scale
         common = 2 * max(a, b)
+        raised = Add.left_shift(outputs)
         return (
             quantize_multiplier(a / common),
             quantize_multiplier(b / common),
-            quantize_multiplier(common / ((1 << ADD_LEFT_SHIFT) * y)),
+            quantize_multiplier(common / ((1 << raised) * y)),
         )
 
+    @staticmethod
+    def left_shift(outputs: Tensors) -> int:
+        """Bits by which the operands are raised first."""
+        return int16.ADD_LEFT_SHIFT if outputs[0].dtype is DType.INT16 else ADD_LEFT_SHIFT
+
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        by = self.shifts(inputs, outputs, numerics)
+        if by is not None:
+            total_of_shifted = int16.add_with_shifts(signed(values[0]), signed(values[1]), by)
+            return (self.clamp(total_of_shifted).astype(np.int16),)
         first, second, total = self.multipliers(inputs, outputs)
-        raised = [(signed(v) - t.zero_point) << ADD_LEFT_SHIFT for v, t in zip(values, inputs, strict=True)]
+        left = self.left_shift(outputs)
+        raised = [(signed(v) - t.zero_point) << left for v, t in zip(values, inputs, strict=True)]
         a = multiply_by_quantized_multiplier(raised[0], first.value, first.shift)
         b = multiply_by_quantized_multiplier(raised[1], second.value, second.shift)
         scaled = multiply_by_quantized_multiplier(a + b, total.value, total.shift)
-        return (self.clamp(scaled + outputs[0].zero_point).astype(np.int8),)
+        return (self.clamp(scaled + outputs[0].zero_point).astype(outputs[0].dtype.numpy),)
 
 
 @dataclass(frozen=True)
@@ -61,6 +93,12 @@ class Mul(Elementwise):
     """The product of the operands without their zero points, scaled once."""
 
     name: ClassVar[str] = "MUL"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if outputs[0].dtype is DType.INT16 and self.multiplier(inputs, outputs, numerics).shift > 0:
+            return f"the output's scale {outputs[0].scale:.6g} is too small: products of int16 would overflow"
+        return None
 
     @staticmethod
     def multiplier(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> Multiplier:
@@ -74,4 +112,4 @@ class Mul(Elementwise):
         a, b = (signed(v) - t.zero_point for v, t in zip(values, inputs, strict=True))
         m = self.multiplier(inputs, outputs, numerics)
         scaled = multiply_by_quantized_multiplier(a * b, m.value, m.shift)
-        return (self.clamp(scaled + outputs[0].zero_point).astype(np.int8),)
+        return (self.clamp(scaled + outputs[0].zero_point).astype(outputs[0].dtype.numpy),)

@@ -11,8 +11,10 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier
-from tinycompiler.ops.base import Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops import int16
+from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.ops.convolution import (
+    accumulators_why_not,
     bias_of,
     bias_why_not,
     constants,
@@ -21,7 +23,7 @@ from tinycompiler.ops.convolution import (
     requantize,
     weights_why_not,
 )
-from tinycompiler.tensor import Array
+from tinycompiler.tensor import Array, DType
 
 
 def real_scales(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[float, ...]:
@@ -42,8 +44,11 @@ class FullyConnected(Op):
     """
 
     name: ClassVar[str] = "FULLY_CONNECTED"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     keep_num_dims: bool = False
     clamp: Clamp = field(default_factory=Clamp)
+    bias_type: DType | None = field(default=None, repr=False)
+    """What the file says that the bias is, with int16 activations."""
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
         x, weights = inputs[:2]
@@ -60,13 +65,21 @@ class FullyConnected(Op):
         if len(weights.shape) != 2 or x.elements % weights.shape[1]:
             return f"weights {weights.shape} do not divide an input of {x.elements} elements"
         units = weights.shape[0]
-        problem = super().why_not((x,), outputs) or weights_why_not(weights, units, 0) or bias_why_not(inputs, units)
+        problem = super().why_not((x,), outputs) or weights_why_not(weights, units, 0)
+        if problem is None and x.dtype is DType.INT16:
+            return accumulators_why_not(inputs, outputs, signed(weights.values), self.bias_type)
+        problem = problem or bias_why_not(inputs, units)
         if problem:
             return problem
         values, bias = signed(weights.values), bias_of(inputs, constants(inputs), units)
         return overflow_why_not(values, bias, x.zero_point) or self._result_why_not(
             inputs, outputs, reach_of(values, bias, x.zero_point)
         )
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if inputs[0].dtype is DType.INT16 and numerics is Numerics.LITERT:
+            return int16.bias_type_why_not(inputs, self.bias_type)
+        return None
 
     def _result_why_not(self, inputs: Tensors, outputs: Tensors, reach: Ints) -> str | None:
         """A sentence when a scaled accumulator can leave int32, where both references are undefined C++."""
@@ -86,7 +99,10 @@ class FullyConnected(Op):
         scales = real_scales(inputs, outputs, numerics)
         if numerics is Numerics.LITERT:
             scaled = multiply_in_double(accumulators, np.array(scales)) + y.zero_point
-            result: Array = self.clamp(scaled).astype(np.int8)
+            result: Array = self.clamp(scaled).astype(y.dtype.numpy)
+        elif y.dtype is DType.INT16:
+            chosen = tuple(quantize_multiplier(s) for s in scales)
+            result = int16.requantize(accumulators, chosen, int16.accumulator(inputs, self.bias_type), self.clamp)
         else:
             chosen = tuple(quantize_multiplier(s) for s in scales)
             result = requantize(accumulators, chosen, y.zero_point, self.clamp)

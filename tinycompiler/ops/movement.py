@@ -2,17 +2,34 @@
 
 Such an operator says only, in numpy, where each output value comes from (`rearrange`). Its kernel finds the loops
 itself, by rearranging the inputs' indices instead of their values, so the next one of this family is a few lines.
+Shape rules are arithmetic of their own: a broken file may ask for an output that no memory holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 
 from tinycompiler.ops.base import Numerics, Op, Shape, Tensors, Values
-from tinycompiler.tensor import Array
+from tinycompiler.tensor import Array, DType
+
+GREATEST = 1 << 22
+"""Elements of a tensor: more than any microcontroller holds, and few enough to be moved one by one on the host."""
+
+USUAL = (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32)
+
+
+def moves(litert: str = "", tflm: str = "") -> Mapping[Numerics, tuple[DType, ...]]:
+    """The types that each judge was seen to move, beside those of `USUAL`; a word after `-` is one of these less."""
+
+    def types(words: str) -> tuple[DType, ...]:
+        added = [DType(w) for w in words.split() if not w.startswith("-")]
+        return (*(t for t in USUAL if f"-{t.value}" not in words.split()), *added)
+
+    return MappingProxyType({Numerics.LITERT: types(litert), Numerics.TFLM: types(tflm)})
 
 
 def same_quantization(inputs: Tensors, outputs: Tensors) -> str | None:
@@ -29,20 +46,32 @@ def same_quantization(inputs: Tensors, outputs: Tensors) -> str | None:
 class Movement(Op):
     """Base: every output value is some input value, or the fill."""
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
-        """The outputs for arrays of any integer type; indexing only, no arithmetic."""
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8")
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
+        """The outputs for arrays of any type; indexing only, no arithmetic."""
         raise NotImplementedError
 
-    def fill(self, outputs: Tensors) -> int:
+    def fill(self, outputs: Tensors) -> float:
         """What stands where no input value goes."""
         return outputs[0].zero_point
 
-    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
-        blanks = [np.zeros(t.shape, np.int8) for t in inputs]
-        return tuple(y.shape for y in self.rearrange(blanks, 0))
-
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        for t in (*inputs, *outputs):
+            if t.elements > GREATEST:
+                return f"tensor '{t.name}' has {t.elements:,} elements; at most {GREATEST:,} are supported"
+            if t.quantization is not None and t.quantization.axis is not None and not t.is_constant:
+                return f"activation '{t.name}' has {len(t.quantization.scales)} scales; one per tensor is supported"
         return same_quantization(inputs, outputs)
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        known, found = self.types[numerics], outputs[0].dtype
+        if found in known or all(t.is_constant for t in inputs):
+            return None
+        if not known:
+            return f"the reference of {numerics.value} does not have this operator; use --numerics litert"
+        names = ", ".join(t.value for t in known)
+        return f"values are {found.value}, and the reference of {numerics.value} moves {names}"
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         moved = self.rearrange(values, self.fill(outputs))
@@ -54,8 +83,12 @@ class Assign(Movement):
     """Keeps a value as state for the next inference."""
 
     name: ClassVar[str] = "ASSIGN_VARIABLE"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8 int64 bool", "uint8 int64 bool")
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (inputs[0].shape,)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return (values[0],)
 
 
@@ -73,9 +106,9 @@ class Pad(Movement):
     name: ClassVar[str] = "PAD"
     before: tuple[int, ...]
     after: tuple[int, ...]
-    value: int | None = None
+    value: float | None = None
 
-    def fill(self, outputs: Tensors) -> int:
+    def fill(self, outputs: Tensors) -> float:
         return outputs[0].zero_point if self.value is None else self.value
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
@@ -83,13 +116,21 @@ class Pad(Movement):
             return "negative paddings are not supported"
         return super().why_not(inputs, outputs)
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
-        return (np.pad(values[0], tuple(zip(self.before, self.after, strict=True)), constant_values=fill),)
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (_widened(inputs[0].shape, self.before, self.after),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
+        widths = tuple(zip(self.before, self.after, strict=True))
+        return (np.pad(values[0], widths, constant_values=fill),)
+
+
+def _widened(shape: Shape, before: Shape, after: Shape) -> Shape:
+    return tuple(n + b + a for n, b, a in zip(shape, before, after, strict=True))
 
 
 @dataclass(frozen=True)
 class MirrorPad(Movement):
-    """x with its border mirrored; `edge` is 0 when the border itself is repeated (SYMMETRIC), 1 when not (REFLECT)."""
+    """x with its border mirrored; without the border itself (REFLECT), or with it (SYMMETRIC)."""
 
     name: ClassVar[str] = "MIRROR_PAD"
     before: tuple[int, ...]
@@ -102,7 +143,10 @@ class MirrorPad(Movement):
                 return f"paddings {b} and {a} of an axis of {n} cannot be mirrored"
         return super().why_not(inputs, outputs)
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (_widened(inputs[0].shape, self.before, self.after),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         widths = tuple(zip(self.before, self.after, strict=True))
         return (np.pad(values[0], widths, mode="reflect" if self.reflect else "symmetric"),)
 
@@ -114,8 +158,22 @@ class Concatenation(Movement):
     name: ClassVar[str] = "CONCATENATION"
     axis: int
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        others = {(*x.shape[: self.axis], *x.shape[self.axis + 1 :]) for x in inputs}
+        if len(others) > 1 or any(len(x.shape) <= self.axis for x in inputs):
+            return f"shapes {[x.shape for x in inputs]} do not join along axis {self.axis}"
+        return super().why_not(inputs, outputs)
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (_with(inputs[0].shape, self.axis, sum(x.shape[self.axis] for x in inputs)),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return (np.concatenate(values, axis=self.axis),)
+
+
+def _with(shape: Shape, axis: int, *sizes: int) -> Shape:
+    """A shape with other sizes (none: the axis goes) in place of one axis."""
+    return (*shape[:axis], *sizes, *shape[axis + 1 :])
 
 
 @dataclass(frozen=True)
@@ -125,7 +183,16 @@ class Pack(Movement):
     name: ClassVar[str] = "PACK"
     axis: int
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        if len({x.shape for x in inputs}) != 1:
+            return f"shapes {[x.shape for x in inputs]} do not stack; they must be one"
+        return super().why_not(inputs, outputs)
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        shape = inputs[0].shape
+        return ((*shape[: self.axis], len(inputs), *shape[self.axis :]),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return (np.stack(values, axis=self.axis),)
 
 
@@ -136,7 +203,10 @@ class Unpack(Movement):
     name: ClassVar[str] = "UNPACK"
     axis: int
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (_with(inputs[0].shape, self.axis),) * inputs[0].shape[self.axis]
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return tuple(np.moveaxis(values[0], self.axis, 0))
 
 
@@ -148,7 +218,10 @@ class Split(Movement):
     axis: int
     sizes: tuple[int, ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return tuple(_with(inputs[0].shape, self.axis, n) for n in self.sizes)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return tuple(np.split(values[0], np.cumsum(self.sizes)[:-1].tolist(), axis=self.axis))
 
 
@@ -156,16 +229,28 @@ class Split(Movement):
 class Slice(Movement):
     """x[start:stop:step] along each axis, as normalized by the reader (SLICE and STRIDED_SLICE).
 
-    A `stop` of None runs to the end in the direction of the step; axes in `shrink` go.
+    A `stop` of None runs to the end in the direction of the step. `shape` is the result's, where axes of size 1 go or
+    come; `extended` when that was written with an ellipsis or new axes.
     """
 
     name: ClassVar[str] = "STRIDED_SLICE"
     ranges: tuple[tuple[int, int | None, int], ...]
-    shrink: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = None
+    extended: bool = False
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if self.extended and numerics is Numerics.TFLM:
+            return "the reference of tflm has no ellipsis and no new axes; slice with plain ranges, then reshape"
+        return super().numerics_why_not(inputs, outputs, numerics)
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        if self.shape is not None:
+            return (self.shape,)
+        return (tuple(len(range(*slice(*r).indices(n))) for r, n in zip(self.ranges, inputs[0].shape, strict=True)),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         cut = values[0][tuple(slice(*r) for r in self.ranges)]
-        return (cut.reshape(tuple(n for i, n in enumerate(cut.shape) if i not in self.shrink)),)
+        return (cut if self.shape is None else cut.reshape(self.shape),)
 
 
 @dataclass(frozen=True)
@@ -175,7 +260,10 @@ class Transpose(Movement):
     name: ClassVar[str] = "TRANSPOSE"
     axes: tuple[int, ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (tuple(inputs[0].shape[a] for a in self.axes),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return (np.transpose(values[0], self.axes),)
 
 
@@ -188,7 +276,10 @@ class Gather(Movement):
     indices: tuple[int, ...]
     index_shape: tuple[int, ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (_with(inputs[0].shape, self.axis, *self.index_shape),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         indices = np.array(self.indices, np.int64).reshape(self.index_shape)
         return (np.take(values[0], indices, axis=self.axis),)
 
@@ -200,18 +291,24 @@ class Tile(Movement):
     name: ClassVar[str] = "TILE"
     repeats: tuple[int, ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (tuple(n * r for n, r in zip(inputs[0].shape, self.repeats, strict=True)),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return (np.tile(values[0], self.repeats),)
 
 
 @dataclass(frozen=True)
 class BroadcastTo(Movement):
-    """x repeated along axes of size 1."""
+    """x repeated along axes of size 1 (BROADCAST_TO, and FILL with a scalar)."""
 
     name: ClassVar[str] = "BROADCAST_TO"
     shape: tuple[int, ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (self.shape,)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         return (np.broadcast_to(values[0], self.shape),)
 
 
@@ -222,7 +319,11 @@ class DepthToSpace(Movement):
     name: ClassVar[str] = "DEPTH_TO_SPACE"
     block: int
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        (n, h, w, c), b = inputs[0].shape, self.block
+        return ((n, h * b, w * b, c // (b * b)),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         (n, h, w, c), b = values[0].shape, self.block
         blocks = values[0].reshape(n, h, w, b, b, c // (b * b))
         return (blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, h * b, w * b, c // (b * b)),)
@@ -235,7 +336,11 @@ class SpaceToDepth(Movement):
     name: ClassVar[str] = "SPACE_TO_DEPTH"
     block: int
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        (n, h, w, c), b = inputs[0].shape, self.block
+        return ((n, h // b, w // b, c * b * b),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         (n, h, w, c), b = values[0].shape, self.block
         blocks = values[0].reshape(n, h // b, b, w // b, b, c)
         return (blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // b, w // b, b * b * c),)
@@ -249,7 +354,12 @@ class SpaceToBatch(Movement):
     block: tuple[int, ...]
     paddings: tuple[tuple[int, int], ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        n, *rest = inputs[0].shape
+        dealt = [(n + sum(p)) // b for n, p, b in zip(rest, self.paddings, self.block, strict=False)]
+        return ((n * prod(self.block), *dealt, *rest[len(dealt) :]),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         x, m = values[0], len(self.block)
         tail = ((0, 0),) * (x.ndim - 1 - m)
         x = np.pad(x, ((0, 0), *self.paddings, *tail), constant_values=fill)
@@ -269,7 +379,12 @@ class BatchToSpace(Movement):
     block: tuple[int, ...]
     crops: tuple[tuple[int, int], ...]
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        n, *rest = inputs[0].shape
+        joined = [n * b - sum(c) for n, c, b in zip(rest, self.crops, self.block, strict=False)]
+        return ((n // prod(self.block), *joined, *rest[len(joined) :]),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         x, m = values[0], len(self.block)
         batch = x.shape[0] // prod(self.block)
         blocks = x.reshape(*self.block, batch, *x.shape[1:])
@@ -290,7 +405,11 @@ class ResizeNearestNeighbor(Movement):
     align_corners: bool = False
     half_pixel_centers: bool = False
 
-    def rearrange(self, values: Values, fill: int) -> tuple[Array, ...]:
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        n, _, _, c = inputs[0].shape
+        return ((n, *self.size, c),)
+
+    def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         rows = self._nearest(values[0].shape[1], self.size[0])
         columns = self._nearest(values[0].shape[2], self.size[1])
         return (values[0][:, rows][:, :, columns],)

@@ -5,15 +5,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinycompiler.ops.base import Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.ops.convolution import Window
-from tinycompiler.tensor import Array
+from tinycompiler.tensor import Array, DType
 
 
 @dataclass(frozen=True)
 class Pool2D(Op):
     """x (n, h, w, c) -> (n, out_h, out_w, c)."""
 
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     window: Window
     clamp: Clamp = field(default_factory=Clamp)
 
@@ -42,7 +43,7 @@ class AveragePool2D(Pool2D):
         total = self.window.patches(x, 0).sum(axis=(3, 4))
         count = self.window.patches(np.ones_like(x), 0).sum(axis=(3, 4))
         half = np.where(total > 0, count // 2, -(count // 2))
-        return (self.clamp(truncated_quotient(total + half, count)).astype(np.int8),)
+        return (self.clamp(truncated_quotient(total + half, count)).astype(outputs[0].dtype.numpy),)
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class MaxPool2D(Pool2D):
     name: ClassVar[str] = "MAX_POOL_2D"
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
-        largest = self.window.patches(signed(values[0]), -128).max(axis=(3, 4))
-        return (self.clamp(largest).astype(np.int8),)
+        y = outputs[0]
+        largest = self.window.patches(signed(values[0]), y.dtype.range[0]).max(axis=(3, 4))
+        return (self.clamp(largest).astype(y.dtype.numpy),)
 
 
 def truncated_quotient(a: Ints, b: Ints) -> Ints:

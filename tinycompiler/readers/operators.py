@@ -4,6 +4,7 @@ To add an operator to this reader is to add its function and its line in the tab
 """
 
 from collections.abc import Callable, Mapping
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -68,11 +69,21 @@ class Site:
     def option(self, name: str, default: int = 0) -> int:
         return int(self.options.get(name, default))
 
+    def bit(self, mask: str, index: int) -> int:
+        return self.option(mask) >> index & 1
+
     def constant(self, index: int, what: str) -> list[int]:
         """The integers of a constant input."""
         if index >= len(self.inputs) or self.inputs[index].data is None:
             raise Refused(f"its {what} is computed at run time; export the network with constant {what}")
         return [int(v) for v in np.atleast_1d(self.inputs[index].values).ravel()]
+
+    def scalar(self, index: int, what: str) -> int:
+        """The one integer of a constant input."""
+        values = self.constant(index, what)
+        if len(values) != 1:
+            raise Refused(f"its {what} is {values}, and one number is needed")
+        return values[0]
 
     def clamp(self) -> Clamp:
         """Of the fused activation, in the output's units; quotients in float32 as in the reference."""
@@ -158,9 +169,11 @@ def _mirror_pad(s: Site) -> Op:
 
 
 def _pad_with_value(s: Site) -> Op:
-    pad, value = _pad(s), s.constant(2, "padding value")
+    pad, x = _pad(s), s.inputs[0]
     assert isinstance(pad, Pad)
-    return Pad(pad.before, pad.after, value[0])
+    if not s.constant(2, "padding value") or s.inputs[2].dtype is not x.dtype or s.inputs[2].elements != 1:
+        raise Refused(f"its padding value is not one {x.dtype.value}, the type of what it pads")
+    return Pad(pad.before, pad.after, s.inputs[2].values.reshape(1).tolist()[0])
 
 
 def _axis(axis: int, rank: int) -> int:
@@ -190,41 +203,82 @@ def _slice(s: Site) -> Op:
 def _strided_slice(s: Site) -> Op:
     begin, end, steps = (s.constant(i, what) for i, what in ((1, "begin"), (2, "end"), (3, "strides")))
     shape = s.inputs[0].shape
-    if s.option("ellipsis_mask") or s.option("new_axis_mask"):
-        raise Refused("an ellipsis or a new axis in its index is not supported; slice with plain ranges")
-    if not len(begin) == len(end) == len(steps) <= len(shape) or 0 in steps:
+    if not len(begin) == len(end) == len(steps) or 0 in steps:
         raise Refused(f"begin {begin}, end {end} and strides {steps} do not suit shape {shape}")
-    shrink = tuple(i for i in range(len(begin)) if s.option("shrink_axis_mask") >> i & 1)
+    places = _places(s, len(begin))
+    if len(places) > len(shape) + places.count(None):
+        raise Refused(f"{len(begin)} indices do not suit shape {shape}")
     ranges: list[tuple[int, int | None, int]] = []
-    for i, n in enumerate(shape):
-        if i >= len(begin):
-            ranges.append((0, n, 1))
-        elif i in shrink:
-            at = begin[i] + n if begin[i] < 0 else begin[i]
-            if not 0 <= at < n:
-                raise Refused(f"index {begin[i]} is outside axis {i} of shape {shape}")
-            ranges.append((at, at + 1, 1))
+    result: list[int] = []
+    for i in places:
+        axis = len(ranges)
+        if i is None:
+            result.append(1)
+        elif i < 0:
+            ranges.append((0, shape[axis], 1))
+            result.append(shape[axis])
         else:
-            first = None if s.option("begin_mask") >> i & 1 else begin[i]
-            last = None if s.option("end_mask") >> i & 1 else end[i] + (begin[i] if s.option("offset") else 0)
-            start, stop, step = slice(first, last, steps[i]).indices(n)
-            ranges.append((start, None if stop < 0 else stop, step))
-    return Slice(tuple(ranges), shrink)
+            ranges.append(_range(s, i, shape[axis], (begin[i], end[i], steps[i])))
+            if not s.bit("shrink_axis_mask", i):
+                result.append(len(range(*slice(*ranges[-1]).indices(shape[axis]))))
+    extended = bool(s.option("ellipsis_mask")) or None in places
+    return Slice(tuple(ranges), tuple(result) if len(result) != len(shape) or extended else None, extended)
+
+
+WHOLE = -1
+
+
+def _places(s: Site, count: int) -> list[int | None]:
+    """For each axis of the input, and of the output where it is new, which index speaks of it.
+
+    None: a new axis. WHOLE: none does, or an ellipsis.
+    """
+    rank = len(s.inputs[0].shape)
+    places: list[int | None] = []
+    ellipsis = [i for i in range(count) if s.bit("ellipsis_mask", i)]
+    if len(ellipsis) > 1:
+        raise Refused("it has more than one ellipsis in its index")
+    plain = sum(not s.bit("new_axis_mask", i) for i in range(count) if i not in ellipsis)
+    for i in range(count):
+        if i in ellipsis:
+            places += [WHOLE] * (rank - plain)
+        else:
+            places.append(None if s.bit("new_axis_mask", i) else i)
+    return places + [WHOLE] * (rank - len(places) + places.count(None))
+
+
+def _range(s: Site, i: int, n: int, told: tuple[int, int, int]) -> tuple[int, int | None, int]:
+    """(start, stop, step) of one index on an axis of n."""
+    begin, end, step = told
+    if s.bit("shrink_axis_mask", i):
+        at = 0 if s.bit("begin_mask", i) else begin + n if begin < 0 else begin
+        if not 0 <= at < n or step < 0:
+            raise Refused(f"index {begin} (stride {step}) does not name one of {n} elements")
+        return at, at + 1, 1
+    first = None if s.bit("begin_mask", i) else begin
+    last = None if s.bit("end_mask", i) else end
+    if s.option("offset"):
+        start = slice(first, None, 1).indices(n)[0]
+        if last is None or step < 0 or not 0 < last <= n - start:
+            raise Refused(f"offset {end} from {start} (stride {step}) does not stay inside {n} elements")
+        return start, start + last, step
+    start, stop, step = slice(first, last, step).indices(n)
+    return start, None if stop < 0 else stop, step
 
 
 def _split(s: Site) -> Op:
-    (axis,), x, count = s.constant(0, "axis"), s.inputs[1], len(s.outputs)
+    axis, x, count = s.scalar(0, "axis"), s.inputs[1], len(s.outputs)
     axis = _axis(axis, len(x.shape))
-    if x.shape[axis] % count:
+    if not count or x.shape[axis] % count:
         raise Refused(f"axis {axis} of shape {x.shape} does not split into {count}")
     return Split(axis, (x.shape[axis] // count,) * count)
 
 
 def _split_v(s: Site) -> Op:
-    sizes, (axis,), shape = s.constant(1, "sizes"), s.constant(2, "axis"), s.inputs[0].shape
-    axis = _axis(axis, len(shape))
+    sizes, shape = s.constant(1, "sizes"), s.inputs[0].shape
+    axis = _axis(s.scalar(2, "axis"), len(shape))
     sizes = [n if n >= 0 else shape[axis] - sum(m for m in sizes if m >= 0) for n in sizes]
-    if sum(sizes) != shape[axis] or len(sizes) != len(s.outputs):
+    if sum(sizes) != shape[axis] or len(sizes) != len(s.outputs) or min(sizes, default=0) < 1:
         raise Refused(f"sizes {sizes} do not add up to axis {axis} of shape {shape}")
     return Split(axis, tuple(sizes))
 
@@ -254,10 +308,16 @@ def _broadcast_to(s: Site) -> Op:
     return BroadcastTo(shape)
 
 
-def _block(s: Site) -> int:
-    block, (_, h, w, c) = s.option("block_size"), s.inputs[0].shape
-    if block < 1 or (h % block or w % block if s.outputs[0].shape[1] < h else c % (block * block)):
-        raise Refused(f"block {block} does not divide shape {s.inputs[0].shape}")
+def _block(s: Site, *, deep: bool) -> int:
+    """The block size, which must divide the channels (deep), or height and width."""
+    block, shape = s.option("block_size"), s.inputs[0].shape
+    if block < 1:
+        raise Refused(f"a block of {block} is not supported")
+    if len(shape) != 4:
+        raise Refused(f"its input has rank {len(shape)}, and 4 is needed")
+    divided = shape[3] % (block * block) if deep else shape[1] % block or shape[2] % block
+    if divided:
+        raise Refused(f"block {block} does not divide shape {shape}")
     return block
 
 
@@ -267,7 +327,7 @@ def _batch_blocks(s: Site, what: str) -> tuple[tuple[int, ...], tuple[tuple[int,
         len(borders) != 2 * len(block)
         or len(block) >= len(s.inputs[0].shape)
         or min((*block, 1)) < 1
-        or min(borders) < 0
+        or min((*borders, 0)) < 0
     ):
         raise Refused(f"block {block} and {what} {borders} do not suit shape {s.inputs[0].shape}")
     return tuple(block), tuple(zip(borders[0::2], borders[1::2], strict=True))
@@ -283,8 +343,10 @@ def _space_to_batch(s: Site) -> Op:
 
 def _batch_to_space(s: Site) -> Op:
     block, crops = _batch_blocks(s, "crops")
-    if s.inputs[0].shape[0] % int(np.prod(block)):
+    if s.inputs[0].shape[0] % prod(block):
         raise Refused(f"block {block} does not divide the batch of shape {s.inputs[0].shape}")
+    if any(sum(c) >= n * b for c, n, b in zip(crops, s.inputs[0].shape[1:], block, strict=False)):
+        raise Refused(f"crops {crops} leave nothing of shape {s.inputs[0].shape}")
     return BatchToSpace(block, crops)
 
 
@@ -311,10 +373,11 @@ OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
         "BROADCAST_TO": _broadcast_to,
         "CONCATENATION": _concatenation,
         "CONV_2D": lambda s: Conv2D(s.window(s.kernel_of_weights()), s.clamp()),
-        "DEPTH_TO_SPACE": lambda s: DepthToSpace(_block(s)),
+        "DEPTH_TO_SPACE": lambda s: DepthToSpace(_block(s, deep=True)),
         "DEPTHWISE_CONV_2D": lambda s: DepthwiseConv2D(s.window(s.kernel_of_weights()), s.clamp()),
         "DEQUANTIZE": lambda _: Dequantize(),
         "EXPAND_DIMS": lambda s: Reshape(s.outputs[0].shape),
+        "FILL": lambda s: BroadcastTo(tuple(s.constant(0, "dims"))),
         "FULLY_CONNECTED": _fully_connected,
         "GATHER": _gather,
         "LOGISTIC": lambda _: Logistic(),
@@ -333,7 +396,7 @@ OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
         "SLICE": _slice,
         "SOFTMAX": lambda s: Softmax(float(s.options.get("beta", 1.0))),
         "SPACE_TO_BATCH_ND": _space_to_batch,
-        "SPACE_TO_DEPTH": lambda s: SpaceToDepth(_block(s)),
+        "SPACE_TO_DEPTH": lambda s: SpaceToDepth(_block(s, deep=False)),
         "SPLIT": _split,
         "SPLIT_V": _split_v,
         "SQUEEZE": lambda s: Reshape(s.outputs[0].shape),
@@ -349,5 +412,5 @@ _FIRST = (
     *("RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE"),
     "TRANSPOSE",
 )
-VALUES: Mapping[str, tuple[int, ...]] = MappingProxyType({**dict.fromkeys(_FIRST, (0,)), "SPLIT": (1,)})
+VALUES: Mapping[str, tuple[int, ...]] = MappingProxyType({**dict.fromkeys(_FIRST, (0,)), "SPLIT": (1,), "FILL": (1,)})
 """Which inputs are values, where some are parameters that went into the attributes."""

@@ -153,7 +153,15 @@ OPTIONS: Mapping[str, str] = MappingProxyType({
     "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions", "AVERAGE_POOL_2D": "Pool2DOptions", "MAX_POOL_2D": "Pool2DOptions",
     "ADD": "AddOptions", "MUL": "MulOptions", "CONCATENATION": "ConcatenationOptions", "MEAN": "ReducerOptions",
-    "RESHAPE": "ReshapeOptions", "SOFTMAX": "SoftmaxOptions",
+    "RESHAPE": "ReshapeOptions", "SOFTMAX": "SoftmaxOptions", "SUM": "ReducerOptions", "REDUCE_MAX": "ReducerOptions",
+    "REDUCE_MIN": "ReducerOptions", "ARG_MAX": "ArgMaxOptions", "ARG_MIN": "ArgMinOptions",
+    "L2_NORMALIZATION": "L2NormOptions", "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions", "BATCH_MATMUL": "BatchMatMulOptions",
+    "CALL_ONCE": "CallOnceOptions", "DEPTH_TO_SPACE": "DepthToSpaceOptions", "GATHER": "GatherOptions",
+    "MIRROR_PAD": "MirrorPadOptions", "PACK": "PackOptions", "SHAPE": "ShapeOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions", "SPACE_TO_DEPTH": "SpaceToDepthOptions",
+    "SPLIT": "SplitOptions", "SPLIT_V": "SplitVOptions", "SQUEEZE": "SqueezeOptions",
+    "STRIDED_SLICE": "StridedSliceOptions", "UNPACK": "UnpackOptions", "VAR_HANDLE": "VarHandleOptions",
 })  # fmt: skip
 
 PADDINGS: tuple[str, ...] = ("SAME", "VALID")

@@ -60,6 +60,8 @@ class Operator:
 
 @dataclass(frozen=True)
 class Subgraph:
+    """A network: its tensors, and operators in running order; `inputs` and `outputs` are names of tensors."""
+
     name: str
     tensors: tuple[Tensor, ...]
     inputs: tuple[str, ...]
@@ -80,6 +82,8 @@ class Signature:
 
 @dataclass(frozen=True)
 class File:
+    """All that a file says; the first subgraph is the network."""
+
     subgraphs: tuple[Subgraph, ...]
     description: str
     signatures: tuple[Signature, ...]

@@ -1,0 +1,955 @@
+"""Random small networks, drawn operator by operator: branches, joins, shared constants, dead ends, odd quantization.
+
+A `Draft` is plain data that becomes a .tflite file, and can lose operators to find out which of them a failure needs.
+`Grower` draws one; each operator has one line in `STEPS`. Operators that the reader does not know yet are not drawn,
+so a line may stand there before its operator does. A step raises `Unsuitable` where nothing suits it; another one is
+drawn then.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from tests.tflite_builder import ModelBuilder
+from tinycompiler.readers import schema
+from tinycompiler.readers.operators import OPERATORS
+from tinycompiler.readers.variables import OPERATORS as VARIABLE_OPERATORS
+from tinycompiler.tensor import Array
+
+Shape = tuple[int, ...]
+Numbers = tuple[float, int]
+"""Scale and zero point."""
+
+GREATEST = 600  # elements of an activation
+ENDS = (-128, -127, -1, 0, 1, 126, 127)
+DEVIATION, SPREAD = 74.0, 45.0  # of a uniform int8; wanted of an output
+
+
+class Unsuitable(Exception):
+    """Nothing in the draft suits an operator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A tensor of the file."""
+
+    shape: Shape
+    dtype: str = "int8"
+    scales: tuple[float, ...] = ()
+    zero_point: int = 0
+    axis: int = 0
+    data: Array | None = None
+
+    @property
+    def numbers(self) -> Numbers:
+        return (self.scales[0] if self.scales else 0.0), self.zero_point
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """An operator of the file; `options` are those of the table named."""
+
+    operator: str
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str, ...]
+    table: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        options = "".join(f", {key}={value}" for key, value in self.options.items())
+        return f"{', '.join(self.outputs)} = {self.operator}({', '.join(map(str, self.inputs))}{options})"
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A network as data."""
+
+    tensors: Mapping[str, Told]
+    operators: tuple[Made, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def model(self) -> bytes:
+        """The .tflite file."""
+        builder = ModelBuilder("fuzz")
+        for name, t in self.tensors.items():
+            scales = list(t.scales) or None
+            builder.tensor(
+                name, t.shape, t.dtype, scales=scales, zero_points=t.zero_point, axis=t.axis, data=t.data
+            )
+        rows = builder.values()["subgraphs"][0]["operators"]
+        for made in self.operators:
+            builder.operator(made.operator, made.inputs, made.outputs)
+            rows[-1]["builtin_options"] = (made.table, dict(made.options)) if made.table else None
+        return builder.inputs(*self.inputs).outputs(*self.outputs).build()
+
+    def without(self, index: int) -> "Draft | None":
+        """The draft without an operator: what others read of it becomes an input. None when no output is left."""
+        gone = self.operators[index]
+        rest = tuple(o for i, o in enumerate(self.operators) if i != index)
+        read = {name for o in rest for name in o.inputs if name}
+        inputs = [n for n in self.inputs if n in read or n in self.outputs]
+        inputs += [name for name in gone.outputs if name in read]
+        outputs = [n for n in self.outputs if n not in gone.outputs or n in inputs]
+        written = {name for o in rest for name in o.outputs}
+        outputs += [n for n in gone.inputs if n in written and n not in read and n not in outputs and n]
+        used = {*inputs, *outputs, *read, *written}
+        tensors = {n: t for n, t in self.tensors.items() if n in used}
+        draft = Draft(tensors, rest, tuple(inputs), tuple(outputs))
+        if not outputs or not rest or any(n not in {*inputs, *written} and not _has_data(t) for n, t in tensors.items()):
+            return None
+        return draft
+
+    def __str__(self) -> str:
+        lines = []
+        for name, t in self.tensors.items():
+            scales = f" {t.scales[0]!r}" + ("…" if len(t.scales) > 1 else "") if t.scales else ""
+            data = " const" if t.data is not None else ""
+            lines.append(f"  {name}: {t.shape} {t.dtype}{scales} {t.zero_point}{data}")
+        lines += [f"  {made}" for made in self.operators]
+        return "\n".join([*lines, f"  inputs {', '.join(self.inputs)}", f"  outputs {', '.join(self.outputs)}"])
+
+
+def _has_data(told: Told) -> bool:
+    return told.data is not None
+
+
+class Grower:
+    """A draft in the making, and what steps draw from."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.tensors: dict[str, Told] = {}
+        self.operators: list[Made] = []
+        self.inputs: list[str] = []
+        self.values: list[str] = []
+        self.constants: dict[tuple[object, ...], str] = {}
+        self.palette: list[Numbers] = [self.fresh_numbers() for _ in range(2)]
+
+    # Chances.
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def among(self, items: Sequence[Any]) -> Any:
+        return items[int(self.rng.integers(len(items)))]
+
+    def between(self, low: int, high: int) -> int:
+        """An integer, both ends included."""
+        return int(self.rng.integers(low, high + 1))
+
+    # Quantization.
+
+    def zero_point(self) -> int:
+        return int(self.among(ENDS)) if self.chance(0.4) else self.between(-128, 127)
+
+    def fresh_numbers(self) -> Numbers:
+        kind = self.rng.random()
+        if kind < 0.6:
+            scale = self.rng.uniform(0.01, 0.1)
+        elif kind < 0.85:
+            scale = 2.0 ** self.between(-12, 0)
+        else:
+            scale = 10.0 ** self.rng.uniform(-6, 2)
+        return single(scale), self.zero_point()
+
+    def numbers(self) -> Numbers:
+        """Of the few that much of the draft shares, or new ones."""
+        if self.chance(0.6):
+            found: Numbers = self.among(self.palette)
+            return found
+        return self.fresh_numbers()
+
+    def near(self, scale: float) -> Numbers:
+        """Numbers for results whose natural scale this is; sometimes far off."""
+        kind = self.rng.random()
+        if kind < 0.25:
+            for numbers in self.palette:
+                if 0.3 < numbers[0] / scale < 3:
+                    return numbers
+        ratio = self.rng.uniform(0.6, 1.6) if kind < 0.8 else self.among((0.25, 0.5, 1.0, 2.0, 4.0))
+        if kind > 0.93:
+            ratio = 10.0 ** self.rng.uniform(-2, 2)
+        return single(scale * ratio), self.zero_point()
+
+    # Tensors.
+
+    def name(self, kind: str) -> str:
+        return f"{kind}{len(self.tensors)}"
+
+    def shape(self, rank: int | None = None) -> Shape:
+        rank = rank or int(self.among((4, 4, 4, 4, 2, 2, 3, 1)))
+        sizes = [int(self.among((1, 1, 2, 3))), *(self.between(1, 7) for _ in range(rank - 1))]
+        if self.chance(0.15):
+            sizes[-1] = int(self.among((8, 12, 16, 17, 33)))
+        while prod(sizes) > GREATEST // 2:
+            sizes[int(np.argmax(sizes))] //= 2
+        return tuple(sizes) if rank > 1 else (self.between(1, 33),)
+
+    def input(self, shape: Shape, dtype: str = "int8", numbers: Numbers | None = None) -> str:
+        if len(self.inputs) >= 4:
+            raise Unsuitable
+        name = self.tensor("in", shape, dtype, numbers or self.numbers())
+        self.inputs.append(name)
+        self.values.append(name)
+        return name
+
+    def tensor(self, kind: str, shape: Sequence[int], dtype: str, numbers: Numbers | None) -> str:
+        if prod(shape) > GREATEST or min(shape, default=1) < 1 or len(shape) > 5:
+            raise Unsuitable
+        name = self.name(kind)
+        scale, zero_point = numbers or (0.0, 0)
+        quantized = numbers is not None and dtype in ("int8", "uint8", "int16")
+        scales = (scale,) if quantized else ()
+        self.tensors[name] = Told(tuple(shape), dtype, scales, 0 if dtype == "int16" else zero_point)
+        return name
+
+    def constant(
+        self, data: Any, dtype: str = "int32", scales: Sequence[float] = (), zero_point: int = 0, axis: int = 0
+    ) -> str:
+        """A constant; equal ones are mostly one tensor."""
+        array = np.array(data, dtype)
+        key = (array.tobytes(), array.shape, dtype, tuple(scales), zero_point, axis)
+        if key in self.constants and self.chance(0.8):
+            return self.constants[key]
+        name = self.constants[key] = self.name("c")
+        self.tensors[name] = Told(array.shape, dtype, tuple(scales), zero_point, axis, array)
+        return name
+
+    def constant_value(self, shape: Shape, numbers: Numbers) -> str:
+        """An int8 operand that is a constant."""
+        return self.constant(self.rng.integers(-128, 128, shape), "int8", (numbers[0],), numbers[1])
+
+    def told(self, name: str) -> Told:
+        return self.tensors[name]
+
+    def pick(
+        self, rank: int | None = None, dtype: str = "int8", where: Callable[[Told], bool] = lambda _: True
+    ) -> str:
+        """A value to read, mostly a late one; sometimes, and where there is none, a new input."""
+
+        def suits(t: Told) -> bool:
+            return t.dtype == dtype and (rank is None or len(t.shape) == rank) and where(t)
+
+        found = [name for name in self.values if suits(self.tensors[name])]
+        if found and not self.chance(0.08):
+            late = min(int(self.rng.exponential(1.5)), len(found) - 1)
+            return found[-1 - late]
+        for _ in range(4):
+            told = Told(self.shape(rank), dtype, (1.0,))
+            if suits(told):
+                return self.input(told.shape, dtype)
+        raise Unsuitable
+
+    def make(
+        self,
+        operator: str,
+        inputs: Sequence[str | None],
+        outputs: Sequence[tuple[Sequence[int], Numbers | None] | tuple[Sequence[int], Numbers | None, str]],
+        table: str | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """The operator with new outputs of the shapes, numbers and types given."""
+        made = [self.tensor("t", one[0], one[2] if len(one) > 2 else "int8", one[1]) for one in outputs]
+        self.operators.append(Made(operator, tuple(inputs), tuple(made), table, options))
+        self.values += made
+        return made
+
+    # The whole.
+
+    def grow(self, count: int) -> Draft:
+        names = [name for name in STEPS if name in OPERATORS or name in VARIABLE_OPERATORS]
+        weights = np.array([WEIGHTS.get(name, 1.0) for name in names])
+        tries = 0
+        while len(self.operators) < count and tries < 12 * count:
+            tries += 1
+            try:
+                STEPS[str(self.rng.choice(names, p=weights / weights.sum()))](self)
+            except Unsuitable:
+                continue
+        return self.draft()
+
+    def draft(self) -> Draft:
+        """What nobody reads is an output, some of the rest too; sometimes a dead end, an unused input, a constant."""
+        read = {name for o in self.operators for name in o.inputs if name}
+        written = [name for o in self.operators for name in o.outputs]
+        sinks = [name for name in written if name not in read]
+        outputs = [n for n in sinks if not self.chance(0.12)] or sinks[-1:]
+        outputs += [n for n in written if n in read and self.chance(0.06)]
+        inputs = [n for n in self.inputs if n in read or self.chance(0.2)]
+        if self.chance(0.03):
+            outputs += [n for n in inputs if n in read][:1]
+        if self.chance(0.03):
+            outputs += [n for n in self.constants.values() if self.told(n).dtype == "int8"][:1]
+        self.rng.shuffle(outputs)
+        tensors = {n: t for n, t in self.tensors.items() if n in inputs or n not in self.inputs}
+        return Draft(tensors, tuple(self.operators), tuple(inputs), tuple(dict.fromkeys(outputs)))
+
+
+def single(value: float) -> float:
+    """The nearest float32, which is what a file holds."""
+    return float(np.float32(value))
+
+
+def drawn(seed: int) -> Draft:
+    """The draft of that seed, 1 to 12 operators."""
+    rng = np.random.default_rng(seed)
+    while True:
+        draft = Grower(rng).grow(int(rng.integers(1, 13)))
+        if draft.operators and draft.outputs and draft.inputs:
+            return draft
+
+
+# Steps. Operators with weights.
+
+
+def _activation(g: Grower) -> int:
+    return schema.ACTIVATIONS.index(g.among(("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")))
+
+
+def _window(g: Grower, shape: Shape, *, dilated: bool) -> tuple[tuple[int, int], tuple[int, int], dict[str, int]]:
+    """(kernel, output height and width, options)."""
+    kernel = (g.between(1, 3), g.between(1, 3)) if g.chance(0.8) else (g.between(1, 5), g.between(1, 5))
+    stride = (1, 1) if g.chance(0.5) else (g.between(1, 3), g.between(1, 3))
+    dilation = (g.between(1, 2), g.between(1, 3)) if dilated and stride == (1, 1) and g.chance(0.2) else (1, 1)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    same = g.chance(0.6) or reach[0] > shape[1] or reach[1] > shape[2]
+    size = [
+        -(-n // s) if same else -(-(n - r + 1) // s) for n, r, s in zip(shape[1:3], reach, stride, strict=True)
+    ]
+    options = {"padding": 0 if same else 1, "stride_h": stride[0], "stride_w": stride[1]}
+    options["fused_activation_function"] = _activation(g)
+    if dilated:
+        options |= {"dilation_h_factor": dilation[0], "dilation_w_factor": dilation[1]}
+    return kernel, (size[0], size[1]), options
+
+
+def _weights(g: Grower, shape: Shape, axis: int) -> str:
+    """Weights per tensor or per channel (at `axis`); sometimes those of another operator."""
+    known = [n for n in g.constants.values() if g.told(n).shape == shape and g.told(n).dtype == "int8"]
+    known = [n for n in known if g.told(n).zero_point == 0 and len(g.told(n).scales) in (1, shape[axis])]
+    known = [n for n in known if len(g.told(n).scales) == 1 or g.told(n).axis == axis]
+    if known and g.chance(0.5):
+        return str(g.among(known))
+    base = single(g.rng.uniform(0.002, 0.02)) if g.chance(0.8) else 2.0 ** g.between(-12, 0)
+    count = shape[axis] if g.chance(0.6) else 1
+    scales = [single(base * g.rng.uniform(0.3, 1.7)) if count > 1 else base for _ in range(count)]
+    pattern = g.among(("random", "random", "random", "random", "small", "zero", 127, -127, "signs"))
+    random = g.rng.integers(-127, 128, shape)
+    values: dict[Any, Any] = {
+        "random": random,
+        "small": random // 64,
+        "zero": random * 0,
+        "signs": np.where(random > 0, 127, -127),
+    }
+    return g.constant(values.get(pattern, np.full(shape, pattern if isinstance(pattern, int) else 0)), "int8", scales, 0, axis)
+
+
+def _weighted(
+    g: Grower, operator: str, x: str, weights: str, out: Shape, channels: int, options: dict[str, Any], table: str
+) -> None:
+    """The operator with a bias of its own and an output scale that suits, mostly."""
+    source, w = g.told(x), g.told(weights)
+    taps = prod(w.shape) // channels
+    product = [single(np.float32(source.scales[0]) * np.float32(s)) for s in w.scales]
+    if min(product) < 1e-30:
+        raise Unsuitable
+    deviation = DEVIATION**2 * sqrt(taps)
+    if g.chance(0.1):
+        bias = g.rng.integers(-(2**24), 2**24, channels)
+    else:
+        bias = g.rng.integers(-round(deviation), round(deviation) + 1, channels)
+    last: str | None = g.constant(bias, "int32", product)
+    if operator == "FULLY_CONNECTED" and g.chance(0.2):
+        last = None
+    natural = deviation * source.scales[0] * float(np.mean(w.scales)) / SPREAD
+    g.make(operator, [x, weights, last], [(out, g.near(natural))], table, **options)
+
+
+def conv_2d(g: Grower) -> None:
+    x = g.pick(4)
+    n, _, _, depth = g.told(x).shape
+    kernel, size, options = _window(g, g.told(x).shape, dilated=True)
+    filters = g.between(1, 8)
+    weights = _weights(g, (filters, *kernel, depth), 0)
+    _weighted(g, "CONV_2D", x, weights, (n, *size, filters), filters, options, "Conv2DOptions")
+
+
+def depthwise_conv_2d(g: Grower) -> None:
+    x = g.pick(4)
+    n, _, _, depth = g.told(x).shape
+    kernel, size, options = _window(g, g.told(x).shape, dilated=True)
+    options["depth_multiplier"] = g.among((1, 1, 1, 2, 3))
+    channels = depth * options["depth_multiplier"]
+    weights = _weights(g, (1, *kernel, channels), 3)
+    _weighted(g, "DEPTHWISE_CONV_2D", x, weights, (n, *size, channels), channels, options, "DepthwiseConv2DOptions")
+
+
+def fully_connected(g: Grower) -> None:
+    x = g.pick(where=lambda t: len(t.shape) >= 2)
+    shape = g.told(x).shape
+    keep = g.chance(0.4)
+    units = g.between(1, 12)
+    rows = shape[:-1] if keep else (prod(shape[:-1]),)
+    weights = _weights(g, (units, shape[-1]), 0)
+    options = {"fused_activation_function": _activation(g), "keep_num_dims": keep}
+    _weighted(g, "FULLY_CONNECTED", x, weights, (*rows, units), units, options, "FullyConnectedOptions")
+
+
+def transpose_conv(g: Grower) -> None:
+    x = g.pick(4, where=lambda t: prod(t.shape) < 150)
+    n, height, width, depth = g.told(x).shape
+    kernel, stride, same = (g.between(1, 3), g.between(1, 3)), (g.between(1, 2), g.between(1, 2)), g.chance(0.6)
+    size = [
+        m * s if same else (m - 1) * s + k for m, s, k in zip((height, width), stride, kernel, strict=True)
+    ]
+    filters = g.between(1, 5)
+    weights, source = _weights(g, (filters, *kernel, depth), 0), g.told(x)
+    w = g.told(weights)
+    deviation = DEVIATION**2 * sqrt(prod(w.shape) / filters)
+    product = [single(np.float32(source.scales[0]) * np.float32(s)) for s in w.scales]
+    bias = g.constant(g.rng.integers(-round(deviation), round(deviation) + 1, filters), "int32", product)
+    out = (n, size[0], size[1], filters)
+    options = {"padding": 0 if same else 1, "stride_h": stride[0], "stride_w": stride[1]}
+    natural = deviation * source.scales[0] * float(np.mean(w.scales)) / SPREAD
+    g.make("TRANSPOSE_CONV", [g.constant(out), weights, x, bias], [(out, g.near(natural))], "TransposeConvOptions", **options)
+
+
+def batch_matmul(g: Grower) -> None:
+    x = g.pick(where=lambda t: 2 <= len(t.shape) <= 4)
+    shape, adjoint = g.told(x).shape, (g.chance(0.3), g.chance(0.3))
+    rows, depth = shape[-2:][:: -1 if adjoint[0] else 1]
+    columns = g.between(1, 6)
+    other = (*shape[:-2], *((columns, depth) if adjoint[1] else (depth, columns)))
+    found = [n for n in g.values if g.told(n).shape == other and g.told(n).dtype == "int8"]
+    y = g.among(found) if found and g.chance(0.7) else g.input(other)
+    natural = DEVIATION**2 * sqrt(depth) * g.told(x).scales[0] * g.told(y).scales[0] / SPREAD
+    out = (*shape[:-2], rows, columns)
+    g.make("BATCH_MATMUL", [x, y], [(out, g.near(natural))], "BatchMatMulOptions", adj_x=adjoint[0], adj_y=adjoint[1])
+
+
+# Two inputs.
+
+
+def _second(g: Grower, x: str, numbers: Numbers | None = None) -> str:
+    """Something that broadcasts with x: another value (x itself too), a constant, a new input."""
+    shape = g.told(x).shape
+
+    def suits(name: str) -> bool:
+        t = g.told(name)
+        if t.dtype != "int8" or (numbers is not None and t.numbers != numbers):
+            return False
+        try:
+            return prod(np.broadcast_shapes(shape, t.shape)) <= GREATEST and (
+                len(t.shape) == len(shape) or g.chance(0.3)
+            )
+        except ValueError:
+            return False
+
+    found = [name for name in g.values if suits(name)]
+    if found and g.chance(0.7):
+        return str(g.among(found))
+    other = tuple(1 if g.chance(0.3) else n for n in shape) if g.chance(0.5) else shape
+    if g.chance(0.15):
+        other = other[g.between(0, len(other) - 1) :]
+    if g.chance(0.6):
+        return g.constant_value(other, numbers or g.numbers())
+    return g.input(other, numbers=numbers)
+
+
+def _binary(name: str, table: str | None, kind: str, *, activation: bool = True) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick()
+        y = _second(g, x, g.told(x).numbers if kind == "same" else None)
+        a, b = g.told(x).scales[0], g.told(y).scales[0]
+        out = np.broadcast_shapes(g.told(x).shape, g.told(y).shape)
+        pair = [x, y] if g.chance(0.7) else [y, x]
+        options = {"fused_activation_function": _activation(g)} if activation else {}
+        natural = {
+            "sum": DEVIATION * sqrt(a * a + b * b) / SPREAD,
+            "product": DEVIATION**2 * a * b / SPREAD,
+            "squares": 2 * DEVIATION**2 * (a * a + b * b) / SPREAD,
+        }
+        if kind == "truth":
+            g.make(name, pair, [(out, None, "bool")])
+        elif kind == "same":
+            g.make(name, pair, [(out, g.told(x).numbers)], table)
+        elif max(a, b) / min(a, b) > 1e4 or natural[kind] < 1e-25:
+            raise Unsuitable
+        else:
+            g.make(name, pair, [(out, g.near(natural[kind]))], table, **options)
+
+    return step
+
+
+def select(name: str) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        conditions = [n for n in g.values if g.told(n).dtype == "bool"]
+        if not conditions:
+            raise Unsuitable
+        condition = g.told(conditions[-1]).shape
+        x = g.pick(where=lambda t: t.shape == condition)
+        others = [n for n in g.values if g.told(n).shape == condition and g.told(n).numbers == g.told(x).numbers]
+        others = [n for n in others if g.told(n).dtype == "int8"]
+        y = g.among(others) if g.chance(0.6) else g.constant_value(condition, g.told(x).numbers)
+        g.make(name, [conditions[-1], x, y], [(condition, g.told(x).numbers)])
+
+    return step
+
+
+# One input, element by element.
+
+
+def _unary(
+    name: str,
+    numbers: Callable[[Grower, Told], Numbers],
+    table: str | None = None,
+    options: Callable[[Grower], dict[str, Any]] = lambda _: {},
+    *,
+    where: Callable[[Told], bool] = lambda _: True,
+    rank: int | None = None,
+) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick(rank, where=where)
+        g.make(name, [x], [(g.told(x).shape, numbers(g, g.told(x)))], table, **options(g))
+
+    return step
+
+
+def _free(g: Grower, x: Told) -> Numbers:
+    return g.near(x.scales[0])
+
+
+def _same(_: Grower, x: Told) -> Numbers:
+    return x.numbers
+
+
+def _fixed(scale: float, zero_point: int) -> Callable[[Grower, Told], Numbers]:
+    return lambda g, x: (scale, zero_point)
+
+
+def _moderate(t: Told) -> bool:
+    return 1e-3 <= t.scales[0] <= 2
+
+
+def _not_negative(t: Told) -> bool:
+    return t.zero_point == -128 and _moderate(t)
+
+
+def prelu(g: Grower) -> None:
+    x = g.pick(where=_moderate)
+    shape = g.told(x).shape
+    alpha = g.constant_value((*[1] * (len(shape) - 1), shape[-1]), (single(g.rng.uniform(0.001, 0.02)), g.zero_point()))
+    g.make("PRELU", [x, alpha], [(shape, g.near(g.told(x).scales[0]))])
+
+
+def quantize(g: Grower) -> None:
+    """Mostly int8 to int8, sometimes from a float32 input."""
+    if g.chance(0.25):
+        shape, numbers = g.shape(), g.numbers()
+        x = g.input(shape, "float32")
+        g.make("QUANTIZE", [x], [(shape, numbers)], "QuantizeOptions")
+        return
+    x = g.pick()
+    g.make("QUANTIZE", [x], [(g.told(x).shape, g.near(g.told(x).scales[0]))], "QuantizeOptions")
+
+
+def dequantize(g: Grower) -> None:
+    x = g.pick()
+    g.make("DEQUANTIZE", [x], [(g.told(x).shape, None, "float32")], "DequantizeOptions")
+
+
+# Windows and reductions.
+
+
+def _pool(name: str) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick(4)
+        n, _, _, depth = g.told(x).shape
+        kernel, size, options = _window(g, g.told(x).shape, dilated=False)
+        options |= {"filter_height": kernel[0], "filter_width": kernel[1]}
+        g.make(name, [x], [((n, *size, depth), g.told(x).numbers)], "Pool2DOptions", **options)
+
+    return step
+
+
+def _reduce(name: str, *, same: bool = False) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick()
+        shape = g.told(x).shape
+        rank, keep = len(shape), g.chance(0.6)
+        axes = sorted({g.between(0, rank - 1) for _ in range(g.between(1, min(2, rank)))})
+        out = [1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes]
+        given = g.constant([a - rank if g.chance(0.2) else a for a in axes])
+        count = prod(shape[a] for a in axes)
+        natural = g.told(x).scales[0] * DEVIATION / SPREAD * (sqrt(count) if name == "SUM" else 1 / sqrt(count))
+        numbers = g.told(x).numbers if same else g.near(natural)
+        g.make(name, [x, given], [(out, numbers)], "ReducerOptions", keep_dims=keep)
+
+    return step
+
+
+def _arg(name: str) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick()
+        shape = g.told(x).shape
+        axis = g.between(-len(shape), len(shape) - 1)
+        out = [n for i, n in enumerate(shape) if i != axis % len(shape)]
+        kind = schema.TENSOR_TYPES.index("INT32")
+        table = "ArgMaxOptions" if name == "ARG_MAX" else "ArgMinOptions"
+        g.make(name, [x, g.constant(axis)], [(out, None, "int32")], table, output_type=kind)
+
+    return step
+
+
+# Movement.
+
+
+def reshape(g: Grower) -> None:
+    x = g.pick()
+    total = prod(g.told(x).shape)
+    new: list[int] = []
+    for _ in range(g.between(0, 3)):
+        rest = total // prod(new)
+        new.append(int(g.among([d for d in range(1, rest + 1) if rest % d == 0])))
+    new.insert(g.between(0, len(new)), total // prod(new))
+    asked = list(new)
+    if g.chance(0.3):
+        asked[g.between(0, len(new) - 1)] = -1
+    g.make("RESHAPE", [x, g.constant(asked)], [(new, g.told(x).numbers)], "ReshapeOptions", new_shape=asked)
+
+
+def squeeze(g: Grower) -> None:
+    x = g.pick(where=lambda t: 1 in t.shape and len(t.shape) > 1)
+    shape = g.told(x).shape
+    ones = [i for i, n in enumerate(shape) if n == 1]
+    dims = [] if g.chance(0.3) else [d for d in ones if g.chance(0.6)] or ones[:1]
+    out = [n for i, n in enumerate(shape) if i not in (dims or ones)]
+    g.make("SQUEEZE", [x], [(out, g.told(x).numbers)], "SqueezeOptions", squeeze_dims=dims)
+
+
+def expand_dims(g: Grower) -> None:
+    x = g.pick(where=lambda t: len(t.shape) < 5)
+    shape = list(g.told(x).shape)
+    axis = g.between(-len(shape) - 1, len(shape))
+    at = axis if axis >= 0 else axis + len(shape) + 1
+    g.make("EXPAND_DIMS", [x, g.constant(axis)], [([*shape[:at], 1, *shape[at:]], g.told(x).numbers)])
+
+
+def concatenation(g: Grower) -> None:
+    """Of what has the same quantization; what has not is brought to it first."""
+    x = g.pick()
+    shape, numbers = g.told(x).shape, g.told(x).numbers
+    axis = g.between(0, len(shape) - 1)
+
+    def joins(t: Told) -> bool:
+        near = [i for i in range(len(shape)) if i != axis]
+        return t.dtype == "int8" and len(t.shape) == len(shape) and all(t.shape[i] == shape[i] for i in near)
+
+    parts = [x]
+    for _ in range(g.between(0, 3)):
+        y = g.pick(where=joins) if g.chance(0.8) else g.constant_value(shape, numbers)
+        if g.told(y).numbers != numbers:
+            if not 1e-4 < g.told(y).scales[0] / numbers[0] < 1e4:
+                continue
+            [y] = g.make("QUANTIZE", [y], [(g.told(y).shape, numbers)], "QuantizeOptions")
+        parts.insert(g.between(0, len(parts)), y)
+    out = [*shape[:axis], sum(g.told(p).shape[axis] for p in parts), *shape[axis + 1 :]]
+    given = axis - len(shape) if g.chance(0.3) else axis
+    g.make("CONCATENATION", parts, [(out, numbers)], "ConcatenationOptions", axis=given)
+
+
+def pack(g: Grower) -> None:
+    x = g.pick(where=lambda t: len(t.shape) < 5)
+    shape, numbers = g.told(x).shape, g.told(x).numbers
+    found = [n for n in g.values if (g.told(n).shape, g.told(n).numbers, g.told(n).dtype) == (shape, numbers, "int8")]
+    parts = [x, *(g.among(found) for _ in range(g.between(0, 2)))]
+    axis = g.between(0, len(shape))
+    given = axis - len(shape) - 1 if g.chance(0.3) else axis
+    out = [*shape[:axis], len(parts), *shape[axis:]]
+    g.make("PACK", parts, [(out, numbers)], "PackOptions", values_count=len(parts), axis=given)
+
+
+def unpack(g: Grower) -> None:
+    x = g.pick(where=lambda t: len(t.shape) > 1 and min(t.shape) <= 4)
+    shape = g.told(x).shape
+    axis = g.among([i for i, n in enumerate(shape) if n <= 4])
+    out = (*shape[:axis], *shape[axis + 1 :])
+    given = axis - len(shape) if g.chance(0.3) else axis
+    outputs = [(out, g.told(x).numbers)] * shape[axis]
+    g.make("UNPACK", [x], outputs, "UnpackOptions", num=shape[axis], axis=given)
+
+
+def split(g: Grower) -> None:
+    x = g.pick()
+    shape = g.told(x).shape
+    axis = g.between(0, len(shape) - 1)
+    count = g.among([d for d in range(1, 5) if shape[axis] % d == 0])
+    out = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
+    given = axis - len(shape) if g.chance(0.3) else axis
+    outputs = [(out, g.told(x).numbers)] * count
+    g.make("SPLIT", [g.constant(given), x], outputs, "SplitOptions", num_splits=count)
+
+
+def split_v(g: Grower) -> None:
+    x = g.pick(where=lambda t: max(t.shape, default=1) > 1)
+    shape = g.told(x).shape
+    axis = g.among([i for i, n in enumerate(shape) if n > 1])
+    cuts = sorted({g.between(1, shape[axis] - 1) for _ in range(g.between(1, 3))})
+    sizes = [b - a for a, b in zip([0, *cuts], [*cuts, shape[axis]], strict=True)]
+    asked = list(sizes)
+    if g.chance(0.3):
+        asked[g.between(0, len(sizes) - 1)] = -1
+    outputs = [((*shape[:axis], n, *shape[axis + 1 :]), g.told(x).numbers) for n in sizes]
+    g.make("SPLIT_V", [x, g.constant(asked), g.constant(axis)], outputs, "SplitVOptions", num_splits=len(sizes))
+
+
+def _widths(g: Grower, shape: Shape, greatest: Callable[[int], int]) -> list[list[int]]:
+    few = g.chance(0.5)
+    return [
+        [0, 0] if few and i in (0, len(shape) - 1) else [g.between(0, greatest(n)), g.between(0, greatest(n))]
+        for i, n in enumerate(shape)
+    ]
+
+
+def _pad(name: str) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick(where=lambda t: len(t.shape) <= 4)
+        shape, numbers = g.told(x).shape, g.told(x).numbers
+        reflect = g.chance(0.5)
+        mirror = name == "MIRROR_PAD"
+        widths = _widths(g, shape, lambda n: min(3, n - reflect) if mirror else 2)
+        out = [n + a + b for n, (a, b) in zip(shape, widths, strict=True)]
+        inputs = [x, g.constant(widths)]
+        if name == "PADV2":
+            inputs.append(g.constant([g.zero_point()], "int8", (numbers[0],), numbers[1]))
+        if mirror:
+            g.make(name, inputs, [(out, numbers)], "MirrorPadOptions", mode=0 if reflect else 1)
+        else:
+            g.make(name, inputs, [(out, numbers)], "PadOptions" if name == "PAD" else "PadV2Options")
+
+    return step
+
+
+def transpose(g: Grower) -> None:
+    x = g.pick(where=lambda t: len(t.shape) <= 5)
+    shape = g.told(x).shape
+    axes = g.rng.permutation(len(shape)).tolist()
+    g.make("TRANSPOSE", [x, g.constant(axes)], [([shape[a] for a in axes], g.told(x).numbers)])
+
+
+def slice_(g: Grower) -> None:
+    x = g.pick()
+    shape = g.told(x).shape
+    begin = [g.between(0, n - 1) for n in shape]
+    size = [g.between(1, n - b) for n, b in zip(shape, begin, strict=True)]
+    asked = [-1 if b + s == n and g.chance(0.5) else s for n, b, s in zip(shape, begin, size, strict=True)]
+    g.make("SLICE", [x, g.constant(begin), g.constant(asked)], [(size, g.told(x).numbers)])
+
+
+def strided_slice(g: Grower) -> None:
+    x = g.pick(where=lambda t: len(t.shape) <= 4)
+    shape = g.told(x).shape
+    masks = {"begin_mask": 0, "end_mask": 0, "shrink_axis_mask": 0}
+    begin, end, strides, out = [], [], [], []
+    for i, n in enumerate(shape[: len(shape) if g.chance(0.8) else g.between(1, len(shape))]):
+        first, last = sorted((g.between(0, n - 1), g.between(0, n - 1)))
+        stride = int(g.among((1, 1, 1, 2, 3, -1, -2)))
+        if g.chance(0.1):
+            masks["shrink_axis_mask"] |= 1 << i
+            ends = (first, first + 1, 1)
+        elif stride > 0:
+            ends = (first, last + 1, stride)
+            out.append(len(range(first, last + 1, stride)))
+        elif first == last:
+            ends = (first, first + 1, 1)
+            out.append(1)
+        else:
+            ends = (last, first, stride)
+            out.append(len(range(last, first, stride)))
+        if ends[0] == 0 and ends[2] > 0 and g.chance(0.3) and not masks["shrink_axis_mask"] >> i & 1:
+            masks["begin_mask"] |= 1 << i
+        if ends[1] == n and ends[2] > 0 and g.chance(0.3) and not masks["shrink_axis_mask"] >> i & 1:
+            masks["end_mask"] |= 1 << i
+        negative = ends[0] - n if g.chance(0.2) else ends[0]
+        begin.append(negative)
+        end.append(ends[1])
+        strides.append(ends[2])
+    out += shape[len(begin) :]
+    inputs = [x, g.constant(begin), g.constant(end), g.constant(strides)]
+    g.make("STRIDED_SLICE", inputs, [(out, g.told(x).numbers)], "StridedSliceOptions", **masks)
+
+
+def gather(g: Grower) -> None:
+    x = g.pick()
+    shape = g.told(x).shape
+    axis = g.between(0, len(shape) - 1)
+    picked = g.among([(3,), (1,), (2, 2), (5,), ()])
+    indices = g.rng.integers(0, shape[axis], picked)
+    out = (*shape[:axis], *picked, *shape[axis + 1 :])
+    given = axis - len(shape) if g.chance(0.2) else axis
+    g.make("GATHER", [x, g.constant(indices)], [(out, g.told(x).numbers)], "GatherOptions", axis=given, batch_dims=0)
+
+
+def tile(g: Grower) -> None:
+    x = g.pick(where=lambda t: prod(t.shape) < 120)
+    shape = g.told(x).shape
+    times = [int(g.among((1, 1, 2, 3))) for _ in shape]
+    g.make("TILE", [x, g.constant(times)], [([n * m for n, m in zip(shape, times, strict=True)], g.told(x).numbers)])
+
+
+def broadcast_to(g: Grower) -> None:
+    x = g.pick(where=lambda t: prod(t.shape) < 200)
+    shape = g.told(x).shape
+    out = [g.between(1, 4) if n == 1 else n for n in shape]
+    if len(out) < 4 and g.chance(0.4):
+        out.insert(0, g.between(1, 3))
+    g.make("BROADCAST_TO", [x, g.constant(out)], [(out, g.told(x).numbers)])
+
+
+def depth_to_space(g: Grower) -> None:
+    block = g.between(1, 3)
+    x = g.pick(4, where=lambda t: t.shape[3] % (block * block) == 0)
+    n, h, w, c = g.told(x).shape
+    out = (n, h * block, w * block, c // block**2)
+    g.make("DEPTH_TO_SPACE", [x], [(out, g.told(x).numbers)], "DepthToSpaceOptions", block_size=block)
+
+
+def space_to_depth(g: Grower) -> None:
+    block = g.between(1, 3)
+    x = g.pick(4, where=lambda t: t.shape[1] % block == 0 and t.shape[2] % block == 0)
+    n, h, w, c = g.told(x).shape
+    out = (n, h // block, w // block, c * block**2)
+    g.make("SPACE_TO_DEPTH", [x], [(out, g.told(x).numbers)], "SpaceToDepthOptions", block_size=block)
+
+
+def space_to_batch_nd(g: Grower) -> None:
+    x = g.pick(4)
+    n, h, w, c = g.told(x).shape
+    block = [g.between(1, 3), g.between(1, 3)]
+    pads = []
+    for size, b in zip((h, w), block, strict=True):
+        before = g.between(0, 2)
+        pads.append([before, -(size + before) % b])
+    out = [(m + sum(p)) // b for m, p, b in zip((h, w), pads, block, strict=True)]
+    shape = (n * prod(block), *out, c)
+    g.make("SPACE_TO_BATCH_ND", [x, g.constant(block), g.constant(pads)], [(shape, g.told(x).numbers)])
+
+
+def batch_to_space_nd(g: Grower) -> None:
+    block = [g.between(1, 2), g.between(1, 2)]
+    x = g.pick(4, where=lambda t: t.shape[0] % prod(block) == 0)
+    n, h, w, c = g.told(x).shape
+    crops = [[g.between(0, 1) if m * b > 3 else 0, 0] for m, b in zip((h, w), block, strict=True)]
+    out = [m * b - sum(p) for m, b, p in zip((h, w), block, crops, strict=True)]
+    shape = (n // prod(block), *out, c)
+    g.make("BATCH_TO_SPACE_ND", [x, g.constant(block), g.constant(crops)], [(shape, g.told(x).numbers)])
+
+
+def _resize(name: str, table: str) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick(4)
+        n, _, _, c = g.told(x).shape
+        size = [g.between(1, 9), g.between(1, 9)]
+        mode = g.among(({}, {"align_corners": True}, {"half_pixel_centers": True}))
+        g.make(name, [x, g.constant(size)], [((n, *size, c), g.told(x).numbers)], table, **mode)
+
+    return step
+
+
+STEPS: Mapping[str, Callable[[Grower], None]] = {
+    "ABS": _unary("ABS", _same),
+    "ADD": _binary("ADD", "AddOptions", "sum"),
+    "ARG_MAX": _arg("ARG_MAX"),
+    "ARG_MIN": _arg("ARG_MIN"),
+    "AVERAGE_POOL_2D": _pool("AVERAGE_POOL_2D"),
+    "BATCH_MATMUL": batch_matmul,
+    "BATCH_TO_SPACE_ND": batch_to_space_nd,
+    "BROADCAST_TO": broadcast_to,
+    "CONCATENATION": concatenation,
+    "CONV_2D": conv_2d,
+    "DEPTH_TO_SPACE": depth_to_space,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "DEQUANTIZE": dequantize,
+    "ELU": _unary("ELU", _free, where=_moderate),
+    "EQUAL": _binary("EQUAL", None, "truth"),
+    "EXP": _unary("EXP", _free, where=_moderate),
+    "EXPAND_DIMS": expand_dims,
+    "FULLY_CONNECTED": fully_connected,
+    "GATHER": gather,
+    "GELU": _unary("GELU", _free, "GeluOptions", lambda g: {"approximate": g.chance(0.5)}, where=_moderate),
+    "GREATER": _binary("GREATER", None, "truth"),
+    "GREATER_EQUAL": _binary("GREATER_EQUAL", None, "truth"),
+    "HARD_SWISH": _unary("HARD_SWISH", _free, where=_moderate),
+    "L2_NORMALIZATION": _unary("L2_NORMALIZATION", _fixed(1 / 128, 0), "L2NormOptions"),
+    "LEAKY_RELU": _unary(
+        "LEAKY_RELU", _free, "LeakyReluOptions", lambda g: {"alpha": single(g.rng.uniform(0, 1))}, where=_moderate
+    ),
+    "LESS": _binary("LESS", None, "truth"),
+    "LESS_EQUAL": _binary("LESS_EQUAL", None, "truth"),
+    "LOG": _unary("LOG", _free, where=_not_negative),
+    "LOG_SOFTMAX": _unary("LOG_SOFTMAX", _fixed(16 / 256, 127), where=_moderate),
+    "LOGISTIC": _unary("LOGISTIC", _fixed(1 / 256, -128), where=_moderate),
+    "MAXIMUM": _binary("MAXIMUM", None, "same"),
+    "MAX_POOL_2D": _pool("MAX_POOL_2D"),
+    "MEAN": _reduce("MEAN"),
+    "MINIMUM": _binary("MINIMUM", None, "same"),
+    "MIRROR_PAD": _pad("MIRROR_PAD"),
+    "MUL": _binary("MUL", "MulOptions", "product"),
+    "NEG": _unary("NEG", _same),
+    "NOT_EQUAL": _binary("NOT_EQUAL", None, "truth"),
+    "PACK": pack,
+    "PAD": _pad("PAD"),
+    "PADV2": _pad("PADV2"),
+    "PRELU": prelu,
+    "QUANTIZE": quantize,
+    "REDUCE_MAX": _reduce("REDUCE_MAX", same=True),
+    "REDUCE_MIN": _reduce("REDUCE_MIN", same=True),
+    "RELU": _unary("RELU", _free),
+    "RELU6": _unary("RELU6", _free),
+    "RELU_N1_TO_1": _unary("RELU_N1_TO_1", _free),
+    "RESHAPE": reshape,
+    "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
+    "RESIZE_NEAREST_NEIGHBOR": _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+    "RSQRT": _unary("RSQRT", _free, where=_not_negative),
+    "SELECT": select("SELECT"),
+    "SELECT_V2": select("SELECT_V2"),
+    "SLICE": slice_,
+    "SOFTMAX": _unary(
+        "SOFTMAX",
+        _fixed(1 / 256, -128),
+        "SoftmaxOptions",
+        lambda g: {"beta": g.among((1.0, 1.0, 0.5, 2.0))},
+        where=_moderate,
+    ),
+    "SPACE_TO_BATCH_ND": space_to_batch_nd,
+    "SPACE_TO_DEPTH": space_to_depth,
+    "SPLIT": split,
+    "SPLIT_V": split_v,
+    "SQRT": _unary("SQRT", _free, where=_not_negative),
+    "SQUARED_DIFFERENCE": _binary("SQUARED_DIFFERENCE", None, "squares", activation=False),
+    "SQUEEZE": squeeze,
+    "STRIDED_SLICE": strided_slice,
+    "SUB": _binary("SUB", "SubOptions", "sum"),
+    "SUM": _reduce("SUM"),
+    "TANH": _unary("TANH", _fixed(1 / 128, 0), where=_moderate),
+    "TILE": tile,
+    "TRANSPOSE": transpose,
+    "TRANSPOSE_CONV": transpose_conv,
+    "UNPACK": unpack,
+}
+"""How each operator joins a draft."""
+
+WEIGHTS: Mapping[str, float] = {
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 3,
+    "ADD": 3,
+    "MUL": 2,
+    "CONCATENATION": 2,
+    "DEQUANTIZE": 0.5,
+}
+"""How often an operator is drawn, where that is not once."""

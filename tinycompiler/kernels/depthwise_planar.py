@@ -1,0 +1,179 @@
+"""3x3 DEPTHWISE_CONV_2D on planes: the taps of one channel side by side, so that one SMLAD does two of them.
+
+Four channels at a time, rows of the input are widened into four planes of int16, border included; then each channel's
+lines of outputs are computed from its plane with its weights in a few registers. Instead of gathering nine taps per
+pixel: every value is widened once and not nine times, and six multiplies do nine taps. Lines run along rows or along
+columns, whichever wastes fewer of the outputs that are computed four (stride 2: two) at a time.
+
+A strip is as many output rows as the scratch holds; its first and last input rows are widened again for the next strip.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
+from tinycompiler.kernels.convolution import clamp_of, pad_channels
+from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
+from tinycompiler.kernels.requantize import requantization
+from tinycompiler.ops import DepthwiseConv2D
+
+SCRATCH = 1024
+"""Bytes that a strip may take at least; more where the arena has them to spare at this step."""
+MOST_SCRATCH = 8192
+
+
+@dataclass(frozen=True)
+class PlanarContext(Context):
+    """Variables of kernels/depthwise_planar.c.j2."""
+
+    stride: int
+    """Of the lines: how many inputs an output is further than the one before it."""
+    clamped: bool
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The image as lines: `along` is the axis of an output line (1: rows are lines, 0: columns are)."""
+
+    along: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    """All as (lines, along a line)."""
+
+    @property
+    def block(self) -> int:
+        """Outputs that are computed together."""
+        return 4 if self.stride[1] == 1 else 2
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.out_size[1] // self.block)
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a plane's row: two int16 in a word, and one word that the last block reads beyond its own."""
+        return 4 * (2 * self.blocks + 1)
+
+    def cost(self, strip: int) -> int:
+        """Instructions for four channels, to within some 10 %: blocks, lines, strips, and words widened (border:
+        edges).
+        """
+        lines, strips = self.out_size[0], -(-self.out_size[0] // strip)
+        rows = (lines - 1) * self.stride[0] + 3 + (strips - 1) * max(3 - self.stride[0], 0)
+        each = 64 if self.block == 4 else 45
+        words_of_row, edges = 2 * self.blocks + 1, 2
+        widening = rows * (30 + 19 * words_of_row + 16 * edges)
+        return 4 * (lines * (self.blocks * each + 18) + strips * 75) + widening
+
+    def strip_bytes(self, lines: int) -> int:
+        """Scratch for that many output lines of four channels."""
+        return 4 * self.pitch * ((lines - 1) * self.stride[0] + 3)
+
+    def strip(self, budget: int) -> int:
+        """Output lines of a strip: as many as `budget` bytes hold, at least one."""
+        fitting = [n for n in range(1, self.out_size[0] + 1) if self.strip_bytes(n) <= budget]
+        return max(fitting, default=1)
+
+
+def lines_of(site: Site, along: int) -> Lines:
+    """The node's geometry with lines along rows (1) or columns (0)."""
+    op, x, y = site.op, site.inputs[0], site.outputs[0]
+    assert isinstance(op, DepthwiseConv2D)
+    pad = (op.window.padding.top, op.window.padding.left)
+    sizes = (x.shape[1:3], y.shape[1:3], op.window.stride, pad)
+    in_size, out_size, stride, pads = ((s[0], s[1]) if along else (s[1], s[0]) for s in sizes)
+    return Lines(along, in_size, out_size, stride, pads)
+
+
+def best_lines(site: Site) -> tuple[Lines, int] | None:
+    """The cheaper direction, of those whose stride is 1 or 2, and the output lines of a strip."""
+    budget = max(SCRATCH, min(site.spare, MOST_SCRATCH))
+    possible = [lines for lines in (lines_of(site, 1), lines_of(site, 0)) if lines.stride[1] in (1, 2)]
+    return min(((x, x.strip(budget)) for x in possible), key=lambda pair: pair[0].cost(pair[1]), default=None)
+
+
+def pixel_cost(site: Site) -> int:
+    """Instructions of the kernel that goes pixel by pixel, for four channels: taps, requantizing, pointers."""
+    _, height, width, channels = site.outputs[0].shape
+    return height * width * (155 + 110 * 4 // channels)
+
+
+class DepthwisePlanar(Kernel):
+    """Armv7E-M and Armv8-M with DSP, 3x3, any channel count that is a multiple of 4."""
+
+    name = "depthwise_3x3_s8_planar"
+    template = "depthwise_planar"
+    isa = "dsp"
+    ops = (DepthwiseConv2D,)
+
+    def why_not(self, site: Site) -> str | None:
+        op = site.op
+        assert isinstance(op, DepthwiseConv2D)
+        if op.window.kernel != (3, 3) or op.window.dilation != (1, 1):
+            return f"the kernel is {op.window.kernel} with dilation {op.window.dilation}; 3x3 without is supported"
+        best = best_lines(site)
+        if best is None:
+            return f"stride {op.window.stride} is neither 1 nor 2 along any axis"
+        cost, other = best[0].cost(best[1]), pixel_cost(site)
+        if cost > other:
+            size = site.outputs[0].shape[1:3]
+            return f"an output of {size} is faster pixel by pixel (about {other:,} to {cost:,} instructions)"
+        return DepthwiseDsp().why_not(site)
+
+    def lower(self, site: Site) -> Lowered:
+        op, x, y = site.op, site.inputs[0], site.outputs[0]
+        best = best_lines(site)
+        assert isinstance(op, DepthwiseConv2D)
+        assert best is not None
+        lines, strip = best
+        clamp = clamp_of(op)
+        channels = x.shape[3]
+        step, out_step = (channels * s.shape[2] for s in (x, y))  # of a row
+        fields: dict[str, Field] = {
+            "stream": Constant(self._pack(site, lines)),
+            "batches": x.shape[0],
+            "in_bytes": x.bytes // x.shape[0],
+            "out_bytes": y.bytes // y.shape[0],
+            "channels": channels,
+            "in_lines": lines.in_size[0],
+            "in_length": lines.in_size[1],
+            "line_step": step if lines.along else channels,
+            "step": channels if lines.along else step,
+            "out_lines": lines.out_size[0],
+            "out_length": lines.out_size[1],
+            "out_line_step": out_step if lines.along else channels,
+            "out_step": channels if lines.along else out_step,
+            "stride_lines": lines.stride[0],
+            "pad_lines": lines.pad[0],
+            "pad": lines.pad[1],
+            "pitch": lines.pitch,
+            "strip": strip,
+            "fill": x.zero_point,
+        }
+        if not clamp.is_natural:
+            fields |= {"low": clamp.low, "high": clamp.high}
+        return Lowered(
+            inner=("column", "widen", f"planar:{lines.stride[1]}"),
+            context=PlanarContext(stride=lines.stride[1], clamped=not clamp.is_natural),
+            invocations=(Invocation((x.name, y.name), fields),),
+            scratch=lines.strip_bytes(strip),
+        )
+
+    def _pack(self, site: Site, lines: Lines) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+        """Per channel: three rows of three weights and a zero byte; doubled bias, multiplier, rounding constant,
+        shift.
+        """
+        clamp, y = clamp_of(site.op), site.outputs[0]
+        weights = tap_weights(site)
+        r = requantization(site, weights, clamp)
+        _, bias, multiplier, constant, shift = pad_channels(weights, r, y.zero_point, clamp)
+        square = weights.reshape(-1, 3, 3)
+        if not lines.along:
+            square = square.transpose(0, 2, 1)
+        padded = np.zeros((len(weights), 3, 4), np.int8)
+        padded[:, :, :3] = square
+        rows = padded.reshape(len(weights), 12).view(np.uint32)
+        return np.column_stack([rows, *(words(v) for v in (2 * bias, multiplier, constant, shift))]).ravel()
