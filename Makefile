@@ -26,10 +26,10 @@ demo: install
 	@$(BIN)/python tools/demo.py
 
 test: install host
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 fast: python
-	$(BIN)/pytest -n $(WORKERS) -m 'not emulator and not slow'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not emulator and not slow'
 
 lint: python
 	$(BIN)/ruff check .

@@ -64,6 +64,8 @@ class Case:
     make: Callable[..., bytes]
     seed: int
     told: Told
+    profiles: tuple[Numerics, ...] = tuple(Numerics)
+    """Whose judge runs it; in any other profile it is refused."""
 
     def __repr__(self) -> str:
         told = "".join(f", {key}={value!r}" for key, value in self.told.items())
@@ -312,6 +314,10 @@ def _quantize(draw: DrawFn) -> Told:
     return {**draw(_unary()), "source": draw(st.sampled_from(("float32", "int8")))}
 
 
+from tests.draws_algebra import ALGEBRA  # noqa: E402 - it needs what stands above
+from tests.draws_elementwise import ELEMENTWISE  # noqa: E402 - it needs what stands above
+from tests.draws_movement import MOVEMENT  # noqa: E402 - it needs what stands above
+
 STRATEGIES: dict[str, SearchStrategy[Case]] = {
     "CONV_2D": case(models.conv_2d, _conv_2d()),
     "DEPTHWISE_CONV_2D": case(models.depthwise_conv_2d, _depthwise_conv_2d()),
@@ -330,4 +336,7 @@ STRATEGIES: dict[str, SearchStrategy[Case]] = {
     "RELU6": case(models.relu6, _unary()),
     "QUANTIZE": case(models.quantize, _quantize()),
     "DEQUANTIZE": case(models.dequantize, _unary()),
+    **ALGEBRA,
+    **ELEMENTWISE,
+    **MOVEMENT,
 }

@@ -28,6 +28,10 @@ ENDS = (-128, -127, -1, 0, 1, 126, 127)
 DEVIATION, SPREAD = 74.0, 45.0  # of a uniform int8; wanted of an output
 
 
+VERSIONS = {"BROADCAST_TO": 2}
+"""Where LiteRT knows no version 1 of an operator for int8."""
+
+
 class Unsuitable(Exception):
     """Nothing in the draft suits an operator."""
 
@@ -82,7 +86,7 @@ class Draft:
             )
         rows = builder.values()["subgraphs"][0]["operators"]
         for made in self.operators:
-            builder.operator(made.operator, made.inputs, made.outputs)
+            builder.operator(made.operator, made.inputs, made.outputs, version=VERSIONS.get(made.operator, 1))
             rows[-1]["builtin_options"] = (made.table, dict(made.options)) if made.table else None
         return builder.inputs(*self.inputs).outputs(*self.outputs).build()
 

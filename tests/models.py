@@ -118,11 +118,20 @@ def _part(told: Any, keys: type) -> Any:
 
 
 def conv_2d(
-    rng: Rng, shape: Shape = (1, 7, 6, 3), filters: int = 4, kernel: Pair = (3, 3), **told: Unpack[Convolution]
+    rng: Rng,
+    shape: Shape = (1, 7, 6, 3),
+    filters: int = 4,
+    kernel: Pair = (3, 3),
+    *,
+    groups: int = 1,
+    **told: Unpack[Convolution],
 ) -> bytes:
-    """CONV_2D; shape (n, h, w, c), weights (filters, kernel h, kernel w, c); LiteRT refuses int8 without a bias."""
+    """CONV_2D; shape (n, h, w, c), weights (filters, kernel h, kernel w, c / groups).
+
+    LiteRT refuses int8 without a bias.
+    """
     size, options = _window(shape, kernel, _part(told, Window))
-    weights_shape = (filters, *kernel, shape[3])
+    weights_shape = (filters, *kernel, shape[3] // groups)
     output_shape = (shape[0], *size, filters)
     return _weighted(rng, "CONV_2D", shape, weights_shape, output_shape, options, 0, _part(told, Weighted))
 

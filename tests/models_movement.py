@@ -135,8 +135,7 @@ def strided_slice(
     masks = masks or {}
     output = np.zeros(shape, np.int8)[numpy_index(begin, end, strides, masks)].shape
     parameters = [Parameter("begin", begin), Parameter("end", end), Parameter("strides", strides)]
-    version = 8 if masks.get("offset") else 1
-    return Move("STRIDED_SLICE", [shape], [output], dict(masks), parameters, version).build(rng, told)
+    return Move("STRIDED_SLICE", [shape], [output], dict(masks), parameters).build(rng, told)
 
 
 def numpy_index(begin: Shape, end: Shape, strides: Shape, masks: Masks) -> tuple[Any, ...]:
@@ -159,9 +158,7 @@ def numpy_index(begin: Shape, end: Shape, strides: Shape, masks: Masks) -> tuple
     return tuple(index)
 
 
-def split(
-    rng: Rng, shape: Shape = (1, 4, 6, 3), axis: int = 2, pieces: int = 3, **told: Unpack[Numbers]
-) -> bytes:
+def split(rng: Rng, shape: Shape = (1, 4, 6, 3), axis: int = 2, pieces: int = 3, **told: Unpack[Numbers]) -> bytes:
     """SPLIT into equal pieces."""
     output = [n // pieces if i == axis % len(shape) else n for i, n in enumerate(shape)]
     parameters = [Parameter("axis", axis, at=0, shape=())]
@@ -214,7 +211,7 @@ def tile(rng: Rng, shape: Shape = (2, 1, 3), repeats: Shape = (1, 3, 2), **told:
 
 def broadcast_to(rng: Rng, shape: Shape = (1, 3, 1), target: Shape = (2, 4, 3, 2), **told: Unpack[Numbers]) -> bytes:
     """BROADCAST_TO."""
-    return Move("BROADCAST_TO", [shape], [target], {}, [Parameter("shape", target)]).build(rng, told)
+    return Move("BROADCAST_TO", [shape], [target], {}, [Parameter("shape", target)], 2).build(rng, told)
 
 
 def fill(rng: Rng, shape: Shape = (2, 3), **told: Unpack[Numbers]) -> bytes:

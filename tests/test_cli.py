@@ -155,20 +155,25 @@ def test_all_blockers_are_named_at_once(work: Path) -> None:
     model.tensor("a", (1, 4), "int16", scales=0.1)
     model.tensor("b", (1, 4), "int8", scales=0.1)
     model.operator("WHILE", ["input"], ["a"])
-    model.operator("ELU", ["input"], ["b"]).operator("HARD_SWISH", ["b"], ["output"])
+    model.operator("EMBEDDING_LOOKUP", ["input"], ["b"]).operator("LSH_PROJECTION", ["b"], ["output"])
     model.operator("CUSTOM:Mine", ["input"], ["output"])
-    words = ("WHILE", "ELU", "HARD_SWISH", "'Mine'", "is not supported; supported are", "CONV_2D")
+    words = ("WHILE", "EMBEDDING_LOOKUP", "LSH_PROJECTION", "'Mine'", "is not supported; supported are", "CONV_2D")
     refused_by_all(saved(work, model.build()), 3, *words, lines=9)
     said = say("check", "net.tflite")
     assert said.out.splitlines()[0] == f"net.tflite: {len(said.out.splitlines()) - 1} blockers"
 
 
 def test_types_are_named_with_the_way_out(work: Path) -> None:
-    model = network("int16", "int16").operator("RELU", ["input"], ["output"])
-    model.tensor("c", (1, 4), scales=0.1)
-    model.tensor("d", (1, 4), "uint8", scales=0.1)
-    model.operator("RELU", ["c"], ["d"]).inputs("input", "c").outputs("output", "d")
-    refused_by_all(saved(work, model.build()), 3, "'input' is int16", "'d' is uint8", "full-integer int8", lines=4)
+    model = network("FLOAT64", "int8").operator("RELU", ["input"], ["output"])
+    model.tensor("c", (1, 4), "COMPLEX64")
+    model.operator("RELU", ["c"], ["output"]).inputs("input", "c")
+    words = ("'input': values of type FLOAT64", "'c': values of type COMPLEX64", "wanted int8", "converter.")
+    refused_by_all(saved(work, model.build()), 3, *words, lines=4)
+
+
+def test_a_type_that_an_operator_does_not_take(work: Path) -> None:
+    model = network("int8", "uint8").operator("RELU", ["input"], ["output"])
+    refused_by_all(saved(work, model.build()), 3, "relu_0", "'input' is int8", "uint8", "support")
 
 
 @pytest.mark.parametrize("make", [models.conv_2d, models.depthwise_conv_2d, models.fully_connected])

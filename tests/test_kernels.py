@@ -101,6 +101,29 @@ LIMITS: tuple[Case, ...] = (
             )
         )
     ),
+    *(  # 3x3 on larger images, as rows and as columns, at widths around the blocks of two and of four outputs
+        image(
+            models.depthwise_conv_2d,
+            height,
+            (1 + i // 7, height, width, 4),
+            stride=stride,
+            padding=("SAME", "VALID")[i % 2],
+            activation=("NONE", "RELU6")[i // 2 % 2],
+            **({"weights": Pattern((*WEIGHTS[:3], "all -128")[i // 2], (1, 3, 3, 4))} if i % 2 else {}),
+        )
+        for i, (height, width, stride) in enumerate(
+            (
+                (9, 12, (1, 1)),
+                (13, 9, (1, 1)),
+                (16, 18, (2, 2)),
+                (19, 15, (2, 2)),
+                (33, 7, (1, 2)),
+                (8, 33, (2, 1)),
+                (14, 17, (3, 1)),
+                (17, 11, (1, 4)),
+            )
+        )
+    ),
     image(models.depthwise_conv_2d, 1, (1, 5, 5, 8), dilation=(2, 2)),
     image(models.depthwise_conv_2d, 1, (1, 5, 5, 8), weights=Pattern("all -128", (1, 3, 3, 8))),
     image(models.average_pool_2d, 1, (1, 16, 16, 4), kernel=(16, 16)),  # 256 pixels: sums of 16 bits at their limit
@@ -133,7 +156,7 @@ def test_random_networks_on_the_host(
     core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start = 2 * (numerics is Numerics.TFLM) + (core == "cortex-m4f")
-    check_on_host(list(random_cases(4, start)), core, numerics, tmp_path, capfd)
+    check_on_host(list(random_cases(3, start)), core, numerics, tmp_path, capfd)
 
 
 @PROFILES
@@ -142,7 +165,6 @@ def test_limits_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd
     check_on_host(list(LIMITS), core, numerics, tmp_path, capfd)
 
 
-@pytest.mark.xfail(strict=True, reason="lifetimes.py: the last step may take over the memory of an output")
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
 def test_outputs_survive_the_steps_that_read_them(core: str, tmp_path: Path) -> None:
     """A table works in place, but not where its input is an output of the network too."""
@@ -187,15 +209,8 @@ def test_networks_on_boards(board: str, numerics: Numerics) -> None:
     check_on_board(cases, board, numerics)
 
 
-TABLE_JUMPS = pytest.mark.xfail(
-    raises=BuildError, strict=True, reason="stack.py takes the table jumps of libgcc's float routines for calls"
-)
-
-
 @pytest.mark.emulator
-@pytest.mark.parametrize(
-    "board", [pytest.param(name, marks=TABLE_JUMPS) if name == "rpi_pico" else name for name in BOARDS]
-)
+@pytest.mark.parametrize("board", BOARDS)
 def test_float_arithmetic_on_boards(board: str) -> None:
     """QUANTIZE divides in single precision; a FULLY_CONNECTED without a proof multiplies in double precision."""
     quantize = Case(models.quantize, 1, {"shape": (1, 16, 16, 1)})
@@ -250,7 +265,7 @@ def test_refusals_say_why(what: str) -> None:
     case, words = REFUSALS[what]
     [call] = lower(case.graph(Numerics.LITERT), CORES["cortex-m4f"]).calls
     assert call.isa == "scalar"
-    assert [words in why for _, why in call.rejected] == [True], call.rejected
+    assert any(words in why for _, why in call.rejected), call.rejected
 
 
 @PROFILES

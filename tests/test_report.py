@@ -208,7 +208,7 @@ def block(text: str, first_word: str) -> list[str]:
     lines = text.splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:1] == [first_word])
     rows = lines[start:]
-    return rows[: next((i for i, line in enumerate(rows) if not line or "=" in line), len(rows))]
+    return rows[: next((i for i, line in enumerate(rows) if not line or "=" in line or line.endswith(":")), len(rows))]
 
 
 @KINDS

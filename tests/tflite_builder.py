@@ -18,6 +18,7 @@ EMPTY_OPTIONS = {
     "DEQUANTIZE": "DequantizeOptions",
     "EXPAND_DIMS": "ExpandDimsOptions",
     "FILL": "FillOptions",
+    "LOG_SOFTMAX": "LogSoftmaxOptions",
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
     "QUANTIZE": "QuantizeOptions",

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jinja2
@@ -27,6 +27,8 @@ ABI_VERSION = 1
 """Of the emitted API and of the manifest."""
 
 ARENA_ALIGNMENT = 16
+ALIASING = {DType.FLOAT32: "tc_f32", DType.INT16: "tc_s16", DType.INT32: "tc_s32"}
+"""What the arena's bytes are accessed as; 8-bit types may alias as they are."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def emit(calls: Calls, layout: Layout, source: Source, *, stack_bytes: int | Non
     return Program(emitter.name, planned if stack_bytes is None else emitter.files(stack_bytes), digest)
 
 
+@cache  # compiling the templates is most of the time that a small network takes
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder("templates")),
@@ -313,7 +316,7 @@ class _Emitter:
         if tensor.is_constant:
             return "NULL"  # the struct points to it
         constant = "" if name in call.node.outputs else "const "
-        kind = "tc_f32" if tensor.dtype is DType.FLOAT32 else tensor.dtype.c_type
+        kind = ALIASING.get(tensor.dtype, tensor.dtype.c_type)
         if call.context.raw:
             kind = "uint8_t"
         return f"({constant}{kind} *){self._place(name)}"

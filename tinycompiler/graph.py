@@ -91,7 +91,10 @@ class Graph:
         problem = node.op.why_not(inputs, outputs) or node.op.numerics_why_not(inputs, outputs, self.numerics)
         if problem:
             return problem
-        for tensor, shape in zip(outputs, node.op.output_shapes(inputs), strict=True):
+        shapes = node.op.output_shapes(inputs)
+        if len(shapes) != len(outputs):
+            return f"it has {len(outputs)} outputs, and the operator makes {len(shapes)}"
+        for tensor, shape in zip(outputs, shapes, strict=True):
             if tensor.shape != tuple(shape):
                 return f"output '{tensor.name}' has shape {tensor.shape}, and the operator makes {tuple(shape)}"
         return None

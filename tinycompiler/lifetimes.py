@@ -107,11 +107,12 @@ def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int
 def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]]) -> None:
     """Merges an output into an input that dies at that step, where the kernel allows it."""
     for step, call in enumerate(calls.calls):
+        wanted = {owner[name] for name in calls.graph.outputs if name in owner}
         for name in call.in_place:
             if name not in owner or call.node.outputs[0] not in owner:
                 continue  # states have a place of their own
             source, target = owner[name], owner[call.node.outputs[0]]
-            if source == target or life[source][1] != step or life[target][0] != step:
+            if source == target or source in wanted or life[source][1] != step or life[target][0] != step:
                 continue
             life[source] = (life[source][0], life[target][1])
             del life[target]

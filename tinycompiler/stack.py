@@ -66,11 +66,13 @@ def parse_code(disassembly: str, symbols: Sequence[Symbol]) -> dict[str, Functio
     """Read what `objdump -d --no-show-raw-insn` prints, cut at the function symbols."""
     starts, names = _starts(symbols)
     functions = {name: Function(name) for name in names}
+    by_start = {symbol.address: symbol.size for symbol in symbols if symbol.kind == "func"}
+    sizes = {name: by_start[start] for start, name in zip(starts, names, strict=True)}
     last: dict[str, str] = {}
     for address, mnemonic, operands in _instructions(disassembly):
         index = bisect_right(starts, address) - 1
-        if index < 0:
-            continue
+        if index < 0 or 0 < sizes[names[index]] <= address - starts[index]:
+            continue  # padding behind a function, which disassembles as something
         function = functions[names[index]]
         _note_frame(function, mnemonic, operands)
         _note_flow(function, mnemonic, operands, starts=starts, names=names)
@@ -146,8 +148,10 @@ def _note_flow(function: Function, mnemonic: str, operands: str, *, starts: list
     """Note a call, a jump into another function, or a jump to a computed address."""
     target = re.search(r"(?:^|, )([0-9a-f]+) <", operands)
     if _BRANCH.match(mnemonic) and target:
-        callee = names[bisect_right(starts, int(target[1], 16)) - 1]
-        if callee != function.name or mnemonic in ("bl", "blx"):
+        index = bisect_right(starts, int(target[1], 16)) - 1
+        callee, is_entry = names[index], starts[index] == int(target[1], 16)
+        # into the middle of itself, BL is the long jump that Armv6-M has
+        if callee != function.name or (is_entry and mnemonic in ("bl", "blx")):
             function.calls.append(callee)
     elif _REGISTER_BRANCH.match(mnemonic) and operands != "lr":
         function.indirect = function.indirect or f"{mnemonic} {operands}"
@@ -184,7 +188,9 @@ def _frame(function: Function, usage: Usage | None) -> int:
             f"stack: function {function.name} has a frame whose size depends on data "
             "(alloca or a variable-length array); use an array of constant size"
         )
-    if function.indirect is not None or (usage is None and function.table_jump is not None):
+    # libgcc's names begin with two underscores: what it jumps to by a table lies in the same function
+    jumps_away = usage is None and function.table_jump is not None and not function.name.startswith("__")
+    if function.indirect is not None or jumps_away:
         found = function.indirect or function.table_jump
         raise BuildError(f"stack: function {function.name} calls through a pointer ({found}); call functions by name")
     if usage is None and function.unbounded is not None:

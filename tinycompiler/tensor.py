@@ -36,11 +36,14 @@ class DType(Enum):
 
     @property
     def c_type(self) -> str:
-        return "float" if self is DType.FLOAT32 else f"{self.value}_t"
+        """What an element is in C; a bool is a byte, 0 or 1."""
+        return {DType.FLOAT32: "float", DType.BOOL: "uint8_t"}.get(self, f"{self.value}_t")
 
     @property
     def range(self) -> tuple[int, int]:
-        """Smallest and largest value of an integer type."""
+        """Smallest and largest value of an integer type or bool."""
+        if self is DType.BOOL:
+            return 0, 1
         bits = 8 * self.bytes
         return (0, 2**bits - 1) if self.value.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
@@ -84,6 +87,8 @@ class Tensor:
     quantization: Quantization | None = None
     data: Array | None = None
     variable: bool = False
+    channels: tuple[int, ...] | None = None
+    """Which indices of the last axis of the file's tensor are left; None for all."""
 
     @property
     def elements(self) -> int:

@@ -12,7 +12,7 @@ from tinycompiler.emulators import Run, run
 from tinycompiler.errors import DoesNotFit, EmulatorError
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls
-from tinycompiler.ops import Dequantize
+from tinycompiler.ops import Assign, Dequantize
 from tinycompiler.passes.edges import FLOAT_NAME, file_inputs
 from tinycompiler.progress import Progress
 from tinycompiler.reference import Reference
@@ -125,14 +125,20 @@ def compare(
     judged = {FLOAT_NAME.format(name): name for name in network.outputs}  # outputs that only we make float
     where = {name: call.node.name for call in calls.calls for name in call.node.outputs}
     outputs = {name: calls.memory_of(name) for name in graph.outputs}
-    own = {name for name in where if name not in network.tensors or name in network.inputs}  # no judge computes these
+    computed = {*network.inputs, *(name for node in network.nodes for name in node.outputs)}
+    computed -= {s.next for s in network.states}
+    # a state's next value is what is assigned to it, which the judge knows
+    assigned = {c.node.outputs[0]: c.node.inputs[0] for c in calls.calls if isinstance(c.node.op, Assign)}
+    assigned = {name: source for name, source in assigned.items() if name not in computed and source in computed}
+    own = {n for n in where if n not in computed and n not in assigned or n in network.inputs}  # no judge computes these
     hooks = [
         (step, i, name)
         for step, c in enumerate(calls.calls)
         for i, name in enumerate(c.node.outputs)
         if name not in own
     ]
-    wanted = list(dict.fromkeys([*(n for _, _, n in hooks if layers), *(judged.get(n, n) for n in graph.outputs)]))
+    hooked = (assigned.get(n, n) for _, _, n in hooks if layers)
+    wanted = list(dict.fromkeys([*hooked, *(judged.get(n, n) for n in graph.outputs)]))
     compared = mismatches = layer_bytes = 0
     largest = 0.0
     first: Difference | None = None
@@ -146,12 +152,15 @@ def compare(
             for mine, name in judged.items()
             if mine in graph.outputs
         }
+        truth |= {name: truth[source] for name, source in assigned.items() if source in truth}
         pairs = [(name, ran.nodes[i, step, k]) for step, k, name in hooks] if layers else []
         layer_bytes += sum(len(data) for _, data in pairs)
         pairs += list(zip(graph.outputs, ran.outputs[i], strict=True))
         compared += sum(len(data) for data in ran.outputs[i])
         for name, data in pairs:
-            wrong, size, difference = _compare(graph.tensors[name], data, truth[name])
+            tensor = graph.tensors[name]
+            wanted_values = truth[name] if tensor.channels is None else truth[name][..., list(tensor.channels)]
+            wrong, size, difference = _compare(tensor, data, wanted_values)
             mismatches += wrong
             largest = max(largest, size)
             if difference is not None and first is None:

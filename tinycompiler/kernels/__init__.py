@@ -6,34 +6,71 @@ from tinycompiler.board import Core
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
+from tinycompiler.kernels.cast import CastScalar
 from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
 from tinycompiler.kernels.depthwise_planar import DepthwisePlanar
 from tinycompiler.kernels.elementwise import ElementwiseDsp, ElementwiseScalar
+from tinycompiler.kernels.grouped import GroupedDsp, GroupedScalar
+from tinycompiler.kernels.int16 import ConvDsp16, ConvScalar16, DepthwiseScalar16
+from tinycompiler.kernels.int16_values import (
+    CurveScalar16,
+    ElementwiseScalar16,
+    MeanScalar16,
+    PoolScalar16,
+    Rescale,
+    SoftmaxScalar16,
+)
+from tinycompiler.kernels.matmul import MatMul
 from tinycompiler.kernels.movement import Rearrange
+from tinycompiler.kernels.normalization import L2NormalizationScalar, LogSoftmaxScalar
 from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
 from tinycompiler.kernels.quantization import DequantizeFloat, QuantizeFloat
-from tinycompiler.kernels.reduction import MeanScalar
+from tinycompiler.kernels.reduction import ArgReduce, Reduce
+from tinycompiler.kernels.resize import ResizeBilinearScalar
+from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar
-from tinycompiler.kernels.table import Table
+from tinycompiler.kernels.table import Table, TableOfConstant
+from tinycompiler.kernels.transpose_conv import TransposeConvDsp, TransposeConvScalar
 from tinycompiler.ops import Reshape
 
 KERNELS: tuple[Kernel, ...] = (
     ConvDsp(),
     ConvScalar(),
+    GroupedDsp(),
+    GroupedScalar(),
+    TransposeConvDsp(),
+    TransposeConvScalar(),
+    MatMul(),
     DepthwisePlanar(),
     DepthwiseDsp(),
     DepthwiseScalar(),
     PoolDsp(),
     PoolScalar(),
+    TableOfConstant(),
     ElementwiseDsp(),
     ElementwiseScalar(),
     Table(),
+    SelectScalar(),
+    CastScalar(),
     SoftmaxScalar(),
-    MeanScalar(),
+    LogSoftmaxScalar(),
+    L2NormalizationScalar(),
+    ResizeBilinearScalar(),
+    Reduce(),
+    ArgReduce(),
     Rearrange(),
     QuantizeFloat(),
     DequantizeFloat(),
+    ConvDsp16(),
+    ConvScalar16(),
+    DepthwiseScalar16(),
+    PoolScalar16(),
+    ElementwiseScalar16(),
+    CurveScalar16(),
+    SoftmaxScalar16(),
+    MeanScalar16(),
+    Rescale(),
 )
 
 ISAS = {"scalar": ("scalar",), "dsp": ("scalar", "dsp")}
@@ -97,7 +134,7 @@ def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], 
     """The first kernel that takes the node, and the refusals of those before it."""
     rejected: list[tuple[str, str]] = []
     for kernel in KERNELS:
-        if not isinstance(site.op, kernel.ops):
+        if not kernel.is_for(site):
             continue
         if kernel.isa not in ISAS[core.isa]:
             why: str | None = f"{core.name} has no {kernel.isa} instructions"

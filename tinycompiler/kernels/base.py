@@ -14,7 +14,7 @@ import numpy as np
 
 from tinycompiler.graph import Graph, Node
 from tinycompiler.ops import Numerics, Op
-from tinycompiler.tensor import Array, Tensor
+from tinycompiler.tensor import Array, DType, Tensor
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,12 @@ class Kernel:
     template: ClassVar[str]
     isa: ClassVar[str] = "scalar"
     ops: ClassVar[tuple[type[Op], ...]]
+    types: ClassVar[tuple[DType, ...] | None] = None
+    """Types of a first output that the kernel is for, others being another kernel's matter; None: any."""
+
+    def is_for(self, site: Site) -> bool:
+        """Whether the kernel runs such operators at all; if not, its refusal is not worth a word."""
+        return isinstance(site.op, self.ops) and (self.types is None or site.outputs[0].dtype in self.types)
 
     def why_not(self, site: Site) -> str | None:
         """None, or the sentence that says why this kernel cannot run the node."""

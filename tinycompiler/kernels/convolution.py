@@ -21,7 +21,7 @@ from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kern
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
 from tinycompiler.ops.base import Ints
-from tinycompiler.tensor import Array
+from tinycompiler.tensor import Array, DType
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,12 @@ def clamp_of(op: Op) -> Clamp:
     return clamp
 
 
+def one_group(site: Site) -> bool:
+    """Whether every output channel of a CONV_2D reads every input channel."""
+    assert isinstance(site.op, Conv2D)
+    return site.op.groups(site.inputs) == 1
+
+
 def flat_weights(site: Site) -> Ints:
     """Weights as (out_c, taps), taps in the order (row, column, channel)."""
     w = site.inputs[1]
@@ -100,15 +106,24 @@ class ConvKernel(Kernel):
 
     template = "conv_2d"
     ops = (Conv2D, FullyConnected)
+    types = (DType.INT8,)
     pixels: ClassVar[int]
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
         """The stream of uint32 words that the tile reads."""
         raise NotImplementedError
 
-    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
+    def is_for(self, site: Site) -> bool:
+        """Several groups are the matter of kernels/grouped.py."""
+        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
+
+    def columns(self, taps: int, direct: bool, pixels: int) -> int:
         """Bytes of the columns of one tile."""
         raise NotImplementedError
+
+    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
+        """Bytes of the columns of one tile, where there are any."""
+        return self.columns(g.taps, direct, pixels)
 
     def lower(self, site: Site) -> Lowered:
         g, clamp = geometry(site), clamp_of(site.op)
@@ -154,7 +169,7 @@ class ConvKernel(Kernel):
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=("requantize", "column", f"tile:{r.rounding}"),
+            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", f"tile:{r.rounding}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
@@ -166,6 +181,9 @@ class ConvScalar(ConvKernel):
 
     name = "conv_2d_s8_scalar"
     pixels = 1
+
+    def columns(self, taps: int, direct: bool, pixels: int) -> int:
+        return taps
 
     def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
         return 0 if g.pointwise else g.taps
@@ -194,27 +212,10 @@ class ConvDsp(ConvKernel):
 
     def why_not(self, site: Site) -> str | None:
         weights = flat_weights(site)
-        r = requantization(site, weights, clamp_of(site.op))
-        live = ~r.constant
-        if r.rounding == "real":
-            return "some channel's float requantization has no integer form that could be proved equal"
-        if ((r.shift < 1) | (r.shift > 22))[live].any():
-            channel = int(np.flatnonzero(live & ((r.shift < 1) | (r.shift > 22)))[0])
-            return f"output channel {channel} needs a right shift of {int(r.shift[channel])}; 1 to 22 are supported"
-        if (r.reach[live] >= 2**30).any():
-            channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
-            reach = int(r.reach[channel])
-            return f"output channel {channel} can reach {reach:,}, and accumulators are held doubled (limit 2^30)"
-        second = np.abs(weights[1::2]).sum(axis=1)
-        if (second * 128 >= 2**23).any():
-            channel = 2 * int(np.argmax(second)) + 1
-            return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need below 65,536"
-        if (weights[1::2] == -128).any():
-            return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
-        return None
+        return pairs_why_not(weights, requantization(site, weights, clamp_of(site.op)))
 
-    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
-        padded = round_up(g.taps, 4)
+    def columns(self, taps: int, direct: bool, pixels: int) -> int:
+        padded = round_up(taps, 4)
         return 2 * padded * pixels + (0 if direct else padded)
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
@@ -233,6 +234,27 @@ class ConvDsp(ConvKernel):
         a, b = slice(0, None, 2), slice(1, None, 2)
         tail = (2 * bias[b], multiplier[a], multiplier[b], constant[a], constant[b], shift[a], shift[b])
         return np.column_stack([words(bias[a]), words(stream), *(words(t) for t in tail)]).astype(np.uint32).ravel()
+
+
+def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
+    """What the dsp tile asks of (channels, taps) weights that it pairs."""
+    live = ~r.constant
+    if r.rounding == "real":
+        return "some channel's float requantization has no integer form that could be proved equal"
+    if ((r.shift < 1) | (r.shift > 22))[live].any():
+        channel = int(np.flatnonzero(live & ((r.shift < 1) | (r.shift > 22)))[0])
+        return f"output channel {channel} needs a right shift of {int(r.shift[channel])}; 1 to 22 are supported"
+    if (r.reach[live] >= 2**30).any():
+        channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
+        reach = int(r.reach[channel])
+        return f"output channel {channel} can reach {reach:,}, and accumulators are held doubled (limit 2^30)"
+    second = np.abs(weights[1::2]).sum(axis=1)
+    if (second * 128 >= 2**23).any():
+        channel = 2 * int(np.argmax(second)) + 1
+        return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need below 65,536"
+    if (weights[1::2] == -128).any():
+        return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
+    return None
 
 
 def pad_channels(

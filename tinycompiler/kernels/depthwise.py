@@ -14,7 +14,7 @@ from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D
 from tinycompiler.ops.base import Ints
-from tinycompiler.tensor import Array
+from tinycompiler.tensor import Array, DType
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class DepthwiseKernel(Kernel):
 
     template = "depthwise_conv_2d"
     ops = (DepthwiseConv2D,)
+    types = (DType.INT8,)
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
         raise NotImplementedError

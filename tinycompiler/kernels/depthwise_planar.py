@@ -17,6 +17,7 @@ from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.ops import DepthwiseConv2D
+from tinycompiler.tensor import DType
 
 SCRATCH = 1024
 """Bytes that a strip may take at least; more where the arena has them to spare at this step."""
@@ -108,6 +109,7 @@ class DepthwisePlanar(Kernel):
     template = "depthwise_planar"
     isa = "dsp"
     ops = (DepthwiseConv2D,)
+    types = (DType.INT8,)
 
     def why_not(self, site: Site) -> str | None:
         op = site.op

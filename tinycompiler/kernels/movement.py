@@ -134,11 +134,7 @@ def _planned(part: Indices, out_steps: Sequence[int], start: int) -> list[Box]:
         axes = separate(joined, steps)
         if axes is not None and loops_of(axes) <= LOOPS:
             return [Box(start, int(part.flat[0]), axes)]
-    return [
-        box
-        for at in range(part.shape[0])
-        for box in _planned(part[at], out_steps[1:], start + at * out_steps[0])
-    ]
+    return [box for at in range(part.shape[0]) for box in _planned(part[at], out_steps[1:], start + at * out_steps[0])]
 
 
 def groupings(shape: Sequence[int], out_steps: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:

@@ -6,6 +6,7 @@ from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowere
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.ops import AveragePool2D, MaxPool2D
 from tinycompiler.ops.pooling import Pool2D
+from tinycompiler.tensor import DType
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class PoolScalar(Kernel):
     name = "pool_2d_s8_scalar"
     template = "pool_2d"
     ops = (AveragePool2D, MaxPool2D)
+    types = (DType.INT8,)
 
     def lower(self, site: Site) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]

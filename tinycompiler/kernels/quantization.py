@@ -12,13 +12,17 @@ class EdgeContext(Context):
     """Variables of kernels/quantize.c.j2 and kernels/dequantize.c.j2."""
 
     c_type: str
-    """Of the 8-bit side."""
+    """Of the integer side, as the arena's bytes are accessed."""
     low: int
     high: int
+    bound: int
+    """Of quotients, in float: far enough that what is beyond is saturated."""
 
 
 def edge_context(dtype: DType) -> EdgeContext:
-    return EdgeContext(dtype.c_type, *dtype.range)
+    if dtype is DType.INT16:
+        return EdgeContext("tc_s16", *dtype.range, bound=65536)
+    return EdgeContext(dtype.c_type, *dtype.range, bound=1024)
 
 
 class QuantizeFloat(Kernel):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
-from tinycompiler.kernels.elementwise import takes_over
+from tinycompiler.kernels.broadcasting import takes_over
 from tinycompiler.ops import Softmax
+from tinycompiler.tensor import DType
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class SoftmaxScalar(Kernel):
     name = "softmax_s8"
     template = "softmax"
     ops = (Softmax,)
+    types = (DType.INT8,)
 
     def lower(self, site: Site) -> Lowered:
         x, y = site.inputs[0], site.outputs[0]
@@ -31,4 +33,4 @@ class SoftmaxScalar(Kernel):
             "depth": depth,
         }
         in_place = (x.name,) if takes_over(x, y) else ()
-        return Lowered(("high",), SoftmaxContext(), (Invocation((x.name, y.name), fields),), in_place=in_place)
+        return Lowered(("high", "reciprocal"), SoftmaxContext(), (Invocation((x.name, y.name), fields),), in_place=in_place)

@@ -12,8 +12,9 @@ import numpy as np
 
 from tinycompiler import fixed_point
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier, round_half_away
-from tinycompiler.ops.base import Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
-from tinycompiler.tensor import Array, Tensor
+from tinycompiler.ops import int16
+from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.tensor import Array, DType, Tensor
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,19 @@ class Logistic(Unary):
     """1 / (1 + exp(-x)). LiteRT fills a table in float32; TensorFlow Lite Micro computes in fixed point."""
 
     name: ClassVar[str] = "LOGISTIC"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         problem = super().why_not(inputs, outputs)
+        if problem is None and inputs[0].dtype is DType.INT16:
+            return int16.curve_why_not(inputs[0], outputs[0])
         if problem is None and (outputs[0].scale, outputs[0].zero_point) != (1 / 256, -128):
             return f"output quantization {outputs[0].quantization} must be (1/256, zero point -128)"
         return problem
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
+        if source.dtype is DType.INT16:
+            return int16.logistic(x, source.scale)
         centered = x - source.zero_point
         if numerics is Numerics.LITERT:
             return np.array([_logistic_in_float(int(v), source.scale, target) for v in centered], np.int64)
@@ -80,7 +86,12 @@ def _logistic_in_float(centered: int, scale: float, target: Tensor) -> int:
 
 
 DISTANCES = 256
-"""Values of x - zero_point are smaller than this, in magnitude."""
+"""Values of x - zero_point of 8 bits are smaller than this, in magnitude."""
+
+
+def distances(tensor: Tensor) -> int:
+    """The same of any integer type, with symmetric int16."""
+    return 32768 if tensor.dtype is DType.INT16 else DISTANCES
 
 
 def overflow(multiplier: Multiplier, limit: int = DISTANCES) -> str | None:
@@ -94,10 +105,11 @@ def overflow(multiplier: Multiplier, limit: int = DISTANCES) -> str | None:
     return None
 
 
-def ratio(source: Tensor, target: Tensor) -> Multiplier:
-    """From one scale to another; the quotient is float32, as in the references."""
+def ratio(source: Tensor, target: Tensor, numerics: Numerics, factor: float = 1.0) -> Multiplier:
+    """factor · from one scale to another; LiteRT computes it in float32, TensorFlow Lite Micro in double."""
+    wide = np.float32 if numerics is Numerics.LITERT else np.float64
     with np.errstate(over="ignore"):
-        real = float(np.float32(source.scale) / np.float32(target.scale))
+        real = float(wide(source.scale) * wide(factor) / wide(target.scale))
     return quantize_multiplier(min(real, 2.0**126))
 
 
@@ -109,7 +121,9 @@ class Rectifier(Unary):
     ceiling: ClassVar[float | None] = None
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        problem = super().why_not(inputs, outputs) or overflow(ratio(inputs[0], outputs[0]))
+        problem = super().why_not(inputs, outputs) or overflow(
+            ratio(inputs[0], outputs[0], Numerics.TFLM), distances(inputs[0])
+        )
         if problem is None and min(inputs[0].scale, outputs[0].scale) < 2.0**-27:
             return f"a scale of {min(inputs[0].scale, outputs[0].scale)} puts its bounds beyond int32"
         return problem
@@ -128,7 +142,7 @@ class Rectifier(Unary):
         return source.quantization == target.quantization
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
-        m = quantize_multiplier(float(np.float32(source.scale) / np.float32(target.scale)))
+        m = ratio(source, target, numerics)
         scaled = multiply_by_quantized_multiplier(x - source.zero_point, m.value, m.shift) + target.zero_point
         return self.clamp(target)(scaled)
 
@@ -138,6 +152,7 @@ class Relu(Rectifier):
     """max(x, 0)."""
 
     name: ClassVar[str] = "RELU"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,7 @@ class Relu6(Rectifier):
     """min(max(x, 0), 6). TensorFlow Lite Micro clamps in the input's units and does not rescale."""
 
     name: ClassVar[str] = "RELU6"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     ceiling: ClassVar[float | None] = 6.0
 
     def is_clamp_only(self, source: Tensor, target: Tensor, numerics: Numerics) -> bool:
@@ -161,6 +177,7 @@ class Softmax(Op):
     """exp(beta·x) / Σ exp(beta·x) along the last axis, in gemmlowp's fixed point in both profiles."""
 
     name: ClassVar[str] = "SOFTMAX"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     beta: float = 1.0
 
     DIFFERENCE_BITS: ClassVar[int] = 5
@@ -172,6 +189,8 @@ class Softmax(Op):
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         y = outputs[0]
         problem = super().why_not(inputs, outputs)
+        if problem is None and y.dtype is DType.INT16:
+            return int16.softmax_why_not(inputs[0], y, self.beta)
         if problem is None and (y.zero_point != -128 or abs(y.scale * 256 - 1) > 0.001):
             return f"output quantization {y.quantization} must be (1/256, zero point -128)"
         if problem is None and self.multiplier(inputs[0]).shift < 0:
@@ -193,6 +212,9 @@ class Softmax(Op):
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         rows = signed(values[0]).reshape(-1, inputs[0].shape[-1])
+        if inputs[0].dtype is DType.INT16:
+            wide = int16.softmax(rows, int16.softmax_multiplier(inputs[0], self.beta), numerics)
+            return (wide.astype(np.int16).reshape(outputs[0].shape),)
         table = signed(self.exponentials(inputs[0]))
         distance = rows.max(axis=1, keepdims=True) - rows
         counted = distance < len(table)

@@ -160,7 +160,10 @@ def overflow_why_not(weights: Ints, bias: Ints, zero_point: int) -> str | None:
 
 @dataclass(frozen=True)
 class Conv2D(Op):
-    """x (n, h, w, c_in), weights (c_out, kh, kw, c_in), bias (c_out) -> (n, out_h, out_w, c_out)."""
+    """x (n, h, w, c_in), weights (c_out, kh, kw, c_in / groups), bias (c_out) -> (n, out_h, out_w, c_out).
+
+    Every group of output channels reads its own group of input channels; nearly always there is one group.
+    """
 
     name: ClassVar[str] = "CONV_2D"
     activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
@@ -173,6 +176,11 @@ class Conv2D(Op):
         n, h, w, _ = inputs[0].shape
         return ((n, *self.window.output_size(h, w), inputs[1].shape[0]),)
 
+    @staticmethod
+    def groups(inputs: Tensors) -> int:
+        """How many groups the weights' shape says."""
+        return inputs[0].shape[3] // inputs[1].shape[3]
+
     def macs(self, inputs: Tensors, outputs: Tensors) -> int:
         return outputs[0].elements * prod(inputs[1].shape[1:])
 
@@ -180,10 +188,12 @@ class Conv2D(Op):
         x, weights = inputs[:2]
         if len(x.shape) != 4 or len(weights.shape) != 4:
             return f"input and weights must have rank 4, not {len(x.shape)} and {len(weights.shape)}"
-        channels = weights.shape[0]
-        if weights.shape[3] != x.shape[3]:
-            return f"grouped convolution ({x.shape[3]} input channels, weights for {weights.shape[3]}) is not supported"
+        channels, depth = weights.shape[0], weights.shape[3]
+        if x.shape[3] % depth or channels % (x.shape[3] // depth):
+            return f"{x.shape[3]} input and {channels} output channels do not divide into groups of {depth} inputs"
         problem = super().why_not((x,), outputs) or weights_why_not(weights, channels, 0)
+        if problem is None and x.dtype is DType.INT16 and self.groups(inputs) > 1:
+            return f"{self.groups(inputs)} groups are supported with int8 activations, not with int16"
         return problem or accumulators_why_not(
             inputs, outputs, signed(weights.values).reshape(channels, -1), self.bias_type
         )
@@ -197,10 +207,14 @@ class Conv2D(Op):
         x, y = inputs[0], outputs[0]
         channels = inputs[1].shape[0]
         patches = self.window.patches(signed(values[0]), x.zero_point) - x.zero_point
-        rows = patches.reshape(*patches.shape[:3], -1)
+        groups = self.groups(inputs)
         # float64 holds every int32 accumulator exactly, and its matrix product is the fast one
         weights = values[1].reshape(channels, -1).astype(np.float64)
-        accumulators = (rows.astype(np.float64) @ weights.T).astype(np.int64) + bias_of(inputs, values, channels)
+        products = [
+            part.reshape(*part.shape[:3], -1).astype(np.float64) @ filters.T
+            for part, filters in zip(np.split(patches, groups, axis=5), np.split(weights, groups), strict=True)
+        ]
+        accumulators = np.concatenate(products, axis=3).astype(np.int64) + bias_of(inputs, values, channels)
         return (scaled_output(accumulators, inputs, y, self.bias_type, self.clamp),)
 
 

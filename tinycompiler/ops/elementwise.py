@@ -1,4 +1,4 @@
-"""ADD and MUL of two int8 tensors, with numpy's broadcasting."""
+"""ADD and MUL of two tensors, with numpy's broadcasting; and the base of all such operators."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -15,20 +15,30 @@ ADD_LEFT_SHIFT = 20
 
 
 @dataclass(frozen=True)
-class Elementwise(Op):
+class Broadcasting(Op):
     """a, b -> their broadcast shape."""
 
-    clamp: Clamp = field(default_factory=Clamp)
-
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
-        return (np.broadcast_shapes(inputs[0].shape, inputs[1].shape),)
+        return (np.broadcast_shapes(*(x.shape for x in inputs)),)
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        try:
-            np.broadcast_shapes(inputs[0].shape, inputs[1].shape)
-        except ValueError:
-            return f"shapes {inputs[0].shape} and {inputs[1].shape} do not broadcast"
-        return super().why_not(inputs, outputs)
+        return broadcast_why_not(inputs) or super().why_not(inputs, outputs)
+
+
+def broadcast_why_not(inputs: Tensors) -> str | None:
+    """A sentence when the operands' shapes do not broadcast."""
+    try:
+        np.broadcast_shapes(*(x.shape for x in inputs))
+    except ValueError:
+        return f"shapes {' and '.join(str(x.shape) for x in inputs)} do not broadcast"
+    return None
+
+
+@dataclass(frozen=True)
+class Elementwise(Broadcasting):
+    """Such an operator with a clamp on its result."""
+
+    clamp: Clamp = field(default_factory=Clamp)
 
 
 @dataclass(frozen=True)

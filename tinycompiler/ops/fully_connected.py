@@ -87,8 +87,9 @@ class FullyConnected(Op):
         if (worst < 2**31).all():
             return None
         return (
-            f"output channel {int(np.argmax(worst))} can reach {worst.max():.3g} steps of the output before it is clamped, and "
-            "the references are undefined from 2^31 on: the output's scale is far too small; calibrate the network again"
+            f"output channel {int(np.argmax(worst))} can reach {worst.max():.3g} steps of the output before it is "
+            "clamped, and the references are undefined from 2^31 on: the output's scale is far too small; calibrate "
+            "the network again"
         )
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:

@@ -32,6 +32,11 @@ def moves(litert: str = "", tflm: str = "") -> Mapping[Numerics, tuple[DType, ..
     return MappingProxyType({Numerics.LITERT: types(litert), Numerics.TFLM: types(tflm)})
 
 
+def up_to(litert: int, tflm: int) -> Mapping[Numerics, int]:
+    """The greatest rank that each judge was seen to move (8: no limit was found)."""
+    return MappingProxyType({Numerics.LITERT: litert, Numerics.TFLM: tflm})
+
+
 def same_quantization(inputs: Tensors, outputs: Tensors) -> str | None:
     """A sentence when some input's type or quantization is not the output's."""
     for x in inputs:
@@ -47,6 +52,7 @@ class Movement(Op):
     """Base: every output value is some input value, or the fill."""
 
     types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8")
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 8)
 
     def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         """The outputs for arrays of any type; indexing only, no arithmetic."""
@@ -66,7 +72,12 @@ class Movement(Op):
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
         known, found = self.types[numerics], outputs[0].dtype
-        if found in known or all(t.is_constant for t in inputs):
+        if all(t.is_constant for t in inputs):
+            return None
+        rank = max(len(t.shape) for t in (*inputs, *outputs))
+        if known and rank > self.ranks[numerics]:
+            return f"rank {rank}, and the reference of {numerics.value} moves up to rank {self.ranks[numerics]}"
+        if found in known:
             return None
         if not known:
             return f"the reference of {numerics.value} does not have this operator; use --numerics litert"
@@ -75,7 +86,7 @@ class Movement(Op):
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         moved = self.rearrange(values, self.fill(outputs))
-        return tuple(np.ascontiguousarray(y.astype(t.dtype.numpy)) for y, t in zip(moved, outputs, strict=True))
+        return tuple(np.asarray(y, t.dtype.numpy, order="C") for y, t in zip(moved, outputs, strict=True))
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,7 @@ class Pad(Movement):
     """x, `before` and `after` elements of `value` (the zero point, when None) added along each axis."""
 
     name: ClassVar[str] = "PAD"
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(5, 5)
     before: tuple[int, ...]
     after: tuple[int, ...]
     value: float | None = None
@@ -133,6 +145,7 @@ class MirrorPad(Movement):
     """x with its border mirrored; without the border itself (REFLECT), or with it (SYMMETRIC)."""
 
     name: ClassVar[str] = "MIRROR_PAD"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int16 -int32")
     before: tuple[int, ...]
     after: tuple[int, ...]
     reflect: bool
@@ -230,17 +243,21 @@ class Slice(Movement):
     """x[start:stop:step] along each axis, as normalized by the reader (SLICE and STRIDED_SLICE).
 
     A `stop` of None runs to the end in the direction of the step. `shape` is the result's, where axes of size 1 go or
-    come; `extended` when that was written with an ellipsis or new axes.
+    come. `plain` when there was one index for each axis; TensorFlow Lite Micro misreads anything else.
     """
 
     name: ClassVar[str] = "STRIDED_SLICE"
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)
     ranges: tuple[tuple[int, int | None, int], ...]
     shape: tuple[int, ...] | None = None
-    extended: bool = False
+    plain: bool = True
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
-        if self.extended and numerics is Numerics.TFLM:
-            return "the reference of tflm has no ellipsis and no new axes; slice with plain ranges, then reshape"
+        if not self.plain and numerics is Numerics.TFLM:
+            return (
+                "the reference of tflm wants one plain index for each axis (no ellipsis, new axis or offset); "
+                "slice with plain ranges, then reshape"
+            )
         return super().numerics_why_not(inputs, outputs, numerics)
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -258,6 +275,7 @@ class Transpose(Movement):
     """The axes in another order."""
 
     name: ClassVar[str] = "TRANSPOSE"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int32")
     axes: tuple[int, ...]
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -272,6 +290,7 @@ class Gather(Movement):
     """Slices of the input chosen by constant indices along an axis."""
 
     name: ClassVar[str] = "GATHER"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int16 -int32")
     axis: int
     indices: tuple[int, ...]
     index_shape: tuple[int, ...]
@@ -289,6 +308,7 @@ class Tile(Movement):
     """x repeated along each axis."""
 
     name: ClassVar[str] = "TILE"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int8 -int16 -int32 -float32")
     repeats: tuple[int, ...]
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -300,9 +320,10 @@ class Tile(Movement):
 
 @dataclass(frozen=True)
 class BroadcastTo(Movement):
-    """x repeated along axes of size 1 (BROADCAST_TO, and FILL with a scalar)."""
+    """x repeated along axes of size 1."""
 
     name: ClassVar[str] = "BROADCAST_TO"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "uint8")
     shape: tuple[int, ...]
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -313,10 +334,19 @@ class BroadcastTo(Movement):
 
 
 @dataclass(frozen=True)
+class Fill(BroadcastTo):
+    """A scalar repeated."""
+
+    name: ClassVar[str] = "FILL"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int16")
+
+
+@dataclass(frozen=True)
 class DepthToSpace(Movement):
     """(n, h, w, b·b·c) -> (n, h·b, w·b, c)."""
 
     name: ClassVar[str] = "DEPTH_TO_SPACE"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8 -int16", "-int16 -int32")
     block: int
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -334,6 +364,7 @@ class SpaceToDepth(Movement):
     """(n, h·b, w·b, c) -> (n, h, w, b·b·c)."""
 
     name: ClassVar[str] = "SPACE_TO_DEPTH"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8 -int16", "-int16 -int32")
     block: int
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -351,8 +382,14 @@ class SpaceToBatch(Movement):
     """Spatial axes 1.. padded and dealt out over the batch, block by block (TensorFlow's SpaceToBatchND)."""
 
     name: ClassVar[str] = "SPACE_TO_BATCH_ND"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int16 -int32")
     block: tuple[int, ...]
     paddings: tuple[tuple[int, int], ...]
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if numerics is Numerics.TFLM and any(sum(p) for p in self.paddings):
+            return "the reference of tflm pads with a number that it never sets; pad with PAD first"
+        return super().numerics_why_not(inputs, outputs, numerics)
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
         n, *rest = inputs[0].shape
@@ -376,6 +413,7 @@ class BatchToSpace(Movement):
     """The reverse of SpaceToBatch, borders cropped."""
 
     name: ClassVar[str] = "BATCH_TO_SPACE_ND"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int16 -int32")
     block: tuple[int, ...]
     crops: tuple[tuple[int, int], ...]
 
@@ -401,6 +439,7 @@ class ResizeNearestNeighbor(Movement):
     """(n, h, w, c) -> (n, height, width, c): each output pixel is one input pixel, chosen on the host."""
 
     name: ClassVar[str] = "RESIZE_NEAREST_NEIGHBOR"
+    types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int32")
     size: tuple[int, int]
     align_corners: bool = False
     half_pixel_centers: bool = False
@@ -450,3 +489,6 @@ class Reshape(Op):
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         return (values[0].reshape(self.shape),)
+
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)

@@ -1,27 +1,31 @@
-"""QUANTIZE and DEQUANTIZE: between float32 and int8 at the edges, and between 8-bit quantizations anywhere."""
+"""QUANTIZE and DEQUANTIZE: between float32 and 8 or 16 bits at the edges, and between integers anywhere."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from tinycompiler.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
-from tinycompiler.ops.activation import Unary
+from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
+from tinycompiler.ops.activation import Unary, distances, overflow
 from tinycompiler.ops.base import Ints, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.tensor import Array, DType, Tensor
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)
+QUANTIZED = (*EIGHT_BITS, DType.INT16)
 
 
-def _needs_one_scale(tensor: Tensor) -> str | None:
-    if tensor.dtype not in EIGHT_BITS or tensor.quantization is None or len(tensor.quantization.scales) != 1:
-        return f"'{tensor.name}' must be int8 or uint8 with one scale, not {tensor.dtype.value} {tensor.quantization}"
+def _needs_one_scale(tensor: Tensor, types: tuple[DType, ...] = QUANTIZED) -> str | None:
+    if tensor.dtype not in types or tensor.quantization is None or len(tensor.quantization.scales) != 1:
+        wanted = " or ".join(t.value for t in types)
+        return f"'{tensor.name}' must be {wanted} with one scale, not {tensor.dtype.value} {tensor.quantization}"
+    if tensor.dtype is DType.INT16 and tensor.zero_point != 0:
+        return f"'{tensor.name}' is int16 with zero point {tensor.zero_point}; 0 is supported"
     return None
 
 
 @dataclass(frozen=True)
 class Quantize(Op):
-    """float32 to 8 bits: round(x / scale) + zero_point in float32, halves away from zero, saturated."""
+    """float32 to 8 or 16 bits: round(x / scale) + zero_point in float32, halves away from zero, saturated."""
 
     name: ClassVar[str] = "QUANTIZE"
 
@@ -41,21 +45,36 @@ class Quantize(Op):
 
 @dataclass(frozen=True)
 class Requantize(Unary):
-    """8 bits to 8 bits of another scale, zero point or signedness; also written QUANTIZE in files."""
+    """Integers to others of another type, scale or zero point; also written QUANTIZE in files."""
 
     name: ClassVar[str] = "QUANTIZE"
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        return _needs_one_scale(inputs[0]) or _needs_one_scale(outputs[0])
+        x, y = inputs[0], outputs[0]
+        results = (DType.INT8, DType.INT16, DType.INT32) if x.dtype is DType.INT16 else QUANTIZED
+        problem = _needs_one_scale(x) or _needs_one_scale(y, results)
+        if problem is None and y.dtype is DType.INT32 and y.zero_point != 0:
+            return f"'{y.name}' is int32 with zero point {y.zero_point}; 0 is supported"
+        return problem or overflow(self.multiplier(x, y), distances(x))
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if numerics is Numerics.TFLM and inputs[0].dtype is DType.UINT8 and outputs[0].dtype is not DType.INT8:
+            return f"TensorFlow Lite Micro does not quantize uint8 to {outputs[0].dtype.value}; use the litert numerics"
+        return None
+
+    @staticmethod
+    def multiplier(source: Tensor, target: Tensor) -> Multiplier:
+        """in_scale / out_scale, in double."""
+        return quantize_multiplier(source.scale / target.scale)
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
-        m = quantize_multiplier(source.scale / target.scale)
+        m = self.multiplier(source, target)
         return multiply_by_quantized_multiplier(x - source.zero_point, m.value, m.shift) + target.zero_point
 
 
 @dataclass(frozen=True)
 class Dequantize(Op):
-    """8 bits to float32: scale · (x - zero_point), exact before the one rounding to float32."""
+    """8 or 16 bits to float32: scale · (x - zero_point), exact before the one rounding to float32."""
 
     name: ClassVar[str] = "DEQUANTIZE"
 

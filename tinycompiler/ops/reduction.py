@@ -90,7 +90,9 @@ class Sum(Summation):
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
         if numerics is Numerics.LITERT:
             # reduce.cc hands int8 tensors to QuantizedMeanOrSum<uint8_t> in its reference registration
-            return "LiteRT's reference kernel reads int8 as uint8 in SUM, so its sums are wrong; use the tflm numerics"
+            return (
+                "with litert numerics: LiteRT's reference kernel reads int8 as uint8, so its sums are wrong; use tflm"
+            )
         return None
 
     def multiplier(self, inputs: Tensors, outputs: Tensors) -> Multiplier:
@@ -148,7 +150,7 @@ class ArgExtreme(Op):
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
         if numerics is Numerics.TFLM and outputs[0].dtype is DType.INT64:
-            return "TensorFlow Lite Micro has no int64 indices; convert with output_type=tf.int32"
+            return "with tflm numerics: TensorFlow Lite Micro has no int64 indices; convert with output_type=tf.int32"
         return None
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:

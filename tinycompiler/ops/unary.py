@@ -21,9 +21,11 @@ from tinycompiler.fixed_point import (
     reciprocal_square_root,
     round_half_away,
 )
+from tinycompiler.ops import int16
 from tinycompiler.ops.activation import Rectifier, Unary, overflow, ratio
-from tinycompiler.ops.base import Ints, Numerics, Tensors, only_in
+from tinycompiler.ops.base import INT8_OR_INT16, Ints, Numerics, Tensors, activations_why_not, only_in
 from tinycompiler.tensor import DType, Tensor
+
 
 @dataclass(frozen=True)
 class ReluN1To1(Rectifier):
@@ -50,7 +52,7 @@ class Rescaling(Unary):
     """Functions that scale by input scale / output scale, at most."""
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        return super().why_not(inputs, outputs) or overflow(ratio(inputs[0], outputs[0]))
+        return super().why_not(inputs, outputs) or overflow(ratio(inputs[0], outputs[0], Numerics.TFLM))
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Abs(Rescaling):
         magnitude = np.abs(x - source.zero_point)
         if source.scale == target.scale:
             return magnitude + target.zero_point
-        m = ratio(source, target)
+        m = ratio(source, target, numerics)
         return multiply_by_quantized_multiplier(magnitude, m.value, m.shift) + target.zero_point
 
 
@@ -90,17 +92,11 @@ class LeakyRelu(Rescaling):
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         if not (math.isfinite(self.alpha) and self.alpha >= 0):
             return f"alpha {self.alpha} must be zero or positive"
-        return super().why_not(inputs, outputs) or overflow(self.slope(inputs[0], outputs[0]))
-
-    def slope(self, source: Tensor, target: Tensor) -> Multiplier:
-        """Of negative values; float32 at every step."""
-        with np.errstate(over="ignore"):
-            real = np.float32(source.scale) * np.float32(self.alpha) / np.float32(target.scale)
-        return quantize_multiplier(min(float(real), 2.0**126))
+        return super().why_not(inputs, outputs) or overflow(ratio(*inputs, *outputs, Numerics.TFLM, self.alpha))
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
         centered = x - source.zero_point
-        same, slope = ratio(source, target), self.slope(source, target)
+        same, slope = (ratio(source, target, numerics, factor) for factor in (1.0, self.alpha))
         above = multiply_by_quantized_multiplier(centered, same.value, same.shift)
         below = multiply_by_quantized_multiplier(centered, slope.value, slope.shift)
         return np.where(centered >= 0, above, below) + target.zero_point
@@ -155,7 +151,8 @@ def _doubling_high_16(a: Ints, b: int) -> Ints:
     """round(a·b / 2^15) of 16-bit values, halves up; b is not negative, so nothing saturates."""
     product = a * b
     nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
-    return np.sign(nudged) * (np.abs(nudged) >> 15)
+    high: Ints = np.sign(nudged) * (np.abs(nudged) >> 15)
+    return high
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,8 @@ class Sqrt(RootLike):
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
         real = np.float32(source.scale) * (x - source.zero_point).astype(np.float32)
-        return np.trunc(np.sqrt(real) / np.float32(target.scale)).astype(np.int64) + target.zero_point
+        steps: Ints = np.trunc(np.sqrt(real) / np.float32(target.scale)).astype(np.int64)
+        return steps + target.zero_point
 
 
 @dataclass(frozen=True)
@@ -323,9 +321,15 @@ class Tanh(Float):
     """tanh(x). LiteRT fills a table in float32; TensorFlow Lite Micro computes in fixed point."""
 
     name: ClassVar[str] = "TANH"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        if inputs[0].dtype is DType.INT16:
+            wrong = activations_why_not(inputs, outputs, self.activations)
+            return wrong or int16.curve_why_not(inputs[0], outputs[0])
         problem = super().why_not(inputs, outputs)
+        if problem is None and inputs[0].scale < 2.0**-27:
+            return f"the input's scale {inputs[0].scale} is below the reference's fixed point"
         if problem is None and (outputs[0].scale, outputs[0].zero_point) != (1 / 128, 0):
             return f"output quantization {outputs[0].quantization} must be (1/128, zero point 0)"
         return problem
@@ -334,6 +338,8 @@ class Tanh(Float):
         return _library(math.tanh, x)
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
+        if source.dtype is DType.INT16:
+            return int16.tanh(x, source.scale)
         if numerics is Numerics.LITERT:
             return super().function(x, source, target, numerics)
         centered = x - source.zero_point
@@ -356,4 +362,3 @@ class LogicalNot(Unary):
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
         return np.where(x == 0, 1, 0)
-

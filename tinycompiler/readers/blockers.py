@@ -22,7 +22,13 @@ FIXED_SHAPE = (
     "tf.TensorSpec([1, 96, 96, 3], tf.float32))])"
 )
 AGAIN = "convert the network again with a current converter"
-EDGES = ("QUANTIZE", "DEQUANTIZE")
+EDGES = (
+    *("QUANTIZE", "DEQUANTIZE", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS"),
+    *("FILL", "GATHER", "MIRROR_PAD", "PACK", "PAD", "PADV2", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SHAPE", "SLICE"),
+    *("SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE"),
+    *("UNPACK", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "CAST"),
+)
+"""Operators that compute nothing in float: they stand at the edges, or move or convert whatever they get."""
 SUBGRAPH_CALLS = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE")
 QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 

@@ -11,44 +11,89 @@ import numpy as np
 
 from tinycompiler.fixed_point import round_half_away
 from tinycompiler.ops import (
+    Abs,
     Add,
+    ArgMax,
+    ArgMin,
     AveragePool2D,
+    BatchMatMul,
     BatchToSpace,
     BroadcastTo,
+    Cast,
     Clamp,
     Concatenation,
     Conv2D,
     DepthToSpace,
     DepthwiseConv2D,
     Dequantize,
+    Div,
+    DynamicFullyConnected,
+    Elu,
+    Equal,
+    Exp,
+    Fill,
     FullyConnected,
     Gather,
+    Gelu,
+    Greater,
+    GreaterEqual,
+    HardSwish,
+    L2Normalization,
+    LeakyRelu,
+    Less,
+    LessEqual,
+    Log,
+    LogicalAnd,
+    LogicalNot,
+    LogicalOr,
     Logistic,
+    LogSoftmax,
+    Maximum,
     MaxPool2D,
     Mean,
+    Minimum,
     MirrorPad,
     Mul,
+    Neg,
+    NotEqual,
     Op,
     Pack,
     Pad,
     Padding,
+    Prelu,
     Quantize,
+    ReduceMax,
+    ReduceMin,
     Relu,
+    Relu0To1,
     Relu6,
+    ReluN1To1,
     Requantize,
     Reshape,
+    ResizeBilinear,
     ResizeNearestNeighbor,
+    Rsqrt,
+    Select,
+    SelectV2,
     Slice,
     Softmax,
     SpaceToBatch,
     SpaceToDepth,
     Split,
+    Sqrt,
+    SquaredDifference,
+    Sub,
+    Sum,
+    Tanh,
     Tile,
     Transpose,
+    TransposeConv,
     Unpack,
     Window,
 )
+from tinycompiler.ops.base import INT8_OR_INT16
 from tinycompiler.ops.convolution import same_padding
+from tinycompiler.ops.reduction import ArgExtreme, Reduction
 from tinycompiler.readers import schema
 from tinycompiler.readers.tflite import Operator
 from tinycompiler.tensor import DType, Tensor
@@ -97,14 +142,20 @@ class Site:
         }
         if name not in bounds:
             raise Refused(f"the fused activation {name} is not supported; export it as an operator of its own")
-        if y.dtype is not DType.INT8 or y.quantization is None or len(y.quantization.scales) != 1:
+        if y.dtype not in INT8_OR_INT16 or y.quantization is None or len(y.quantization.scales) != 1:
             return Clamp()  # the operator itself refuses such an output
+        least, greatest = y.dtype.range
         low, high = (
             default if bound is None else y.zero_point + round_half_away(float(np.float32(bound) / np.float32(y.scale)))
-            for bound, default in zip(bounds[name], (-128, 127), strict=True)
+            for bound, default in zip(bounds[name], (least, greatest), strict=True)
         )
-        low = max(-128, low)
-        return Clamp(min(low, 127), max(min(127, high), min(low, 127)))
+        low = min(max(least, low), greatest)
+        return Clamp(low, max(min(greatest, high), low))
+
+    def bias_type(self) -> DType | None:
+        """What the file says of the type of an operator's bias."""
+        types = {schema.TENSOR_TYPES.index(t.value.upper()): t for t in (DType.INT32, DType.INT64)}
+        return types.get(self.option("quantized_bias_type"))
 
     def window(self, kernel: tuple[int, int]) -> Window:
         stride = (self.option("stride_h"), self.option("stride_w"))
@@ -134,15 +185,52 @@ def _pool(kind: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Site], Op]:
 def _fully_connected(s: Site) -> Op:
     if s.option("weights_format"):
         raise Refused("its weights are shuffled (weights_format 1); export them in the default format")
-    return FullyConnected(bool(s.option("keep_num_dims")), s.clamp())
+    if len(s.inputs) > 1 and not s.inputs[1].is_constant:
+        return DynamicFullyConnected(bool(s.option("keep_num_dims")), s.clamp())
+    return FullyConnected(bool(s.option("keep_num_dims")), s.clamp(), s.bias_type())
 
 
-def _mean(s: Site) -> Op:
-    rank = len(s.inputs[0].shape)
-    axes = s.constant(1, "axes")
-    if any(not -rank <= a < rank for a in axes):
-        raise Refused(f"axes {axes} are outside rank {rank}")
-    return Mean(tuple(sorted({a % rank for a in axes})), bool(s.option("keep_dims")))
+def _reduction(kind: type[Reduction]) -> Callable[[Site], Op]:
+    def read(s: Site) -> Op:
+        rank = len(s.inputs[0].shape)
+        axes = s.constant(1, "axes")
+        if any(not -rank <= a < rank for a in axes):
+            raise Refused(f"axes {axes} are outside rank {rank}")
+        return kind(tuple(sorted({a % rank for a in axes})), bool(s.option("keep_dims")))
+
+    return read
+
+
+def _arg_extreme(kind: type[ArgExtreme]) -> Callable[[Site], Op]:
+    def read(s: Site) -> Op:
+        axes = s.constant(1, "axis")
+        if len(axes) != 1:
+            raise Refused(f"it has axes {axes}, and one is needed")
+        return kind(_axis(axes[0], len(s.inputs[0].shape)))
+
+    return read
+
+
+def _l2_normalization(s: Site) -> Op:
+    if s.option("fused_activation_function"):
+        raise Refused("a fused activation on L2_NORMALIZATION is not supported")
+    return L2Normalization()
+
+
+def _resize_bilinear(s: Site) -> Op:
+    size = s.constant(1, "size")
+    if len(size) != 2 or min(size) < 1 or len(s.inputs[0].shape) != 4:
+        raise Refused(f"size {size} does not suit shape {s.inputs[0].shape}")
+    corners, centers = bool(s.option("align_corners")), bool(s.option("half_pixel_centers"))
+    return ResizeBilinear((size[0], size[1]), corners, centers)
+
+
+def _transpose_conv(s: Site) -> Op:
+    shape, stride = s.constant(0, "output shape"), (s.option("stride_h"), s.option("stride_w"))
+    if len(s.inputs) < 3 or len(shape) != 4 or min(*shape, *stride) < 1:
+        raise Refused(f"its output shape {shape} and stride {stride} need to be 4 and 2 numbers of at least 1")
+    same = s.option("padding") == schema.PADDINGS.index("SAME")
+    return TransposeConv((shape[1], shape[2]), stride, same, s.clamp())
 
 
 def _pad(s: Site) -> Op:
@@ -153,7 +241,7 @@ def _pad(s: Site) -> Op:
 
 
 def _concatenation(s: Site) -> Op:
-    if not s.clamp().is_natural:
+    if not s.clamp().is_natural and not s.clamp().spans(s.outputs[0].dtype):
         raise Refused("a fused activation on CONCATENATION is not supported")
     rank, axis = len(s.outputs[0].shape), s.option("axis")
     if any(len(x.shape) != rank for x in s.inputs) or not -rank <= axis < rank:
@@ -221,8 +309,8 @@ def _strided_slice(s: Site) -> Op:
             ranges.append(_range(s, i, shape[axis], (begin[i], end[i], steps[i])))
             if not s.bit("shrink_axis_mask", i):
                 result.append(len(range(*slice(*ranges[-1]).indices(shape[axis]))))
-    extended = bool(s.option("ellipsis_mask")) or None in places
-    return Slice(tuple(ranges), tuple(result) if len(result) != len(shape) or extended else None, extended)
+    plain = places == list(range(len(shape))) and not s.option("offset") and len(shape) <= 4
+    return Slice(tuple(ranges), tuple(result) if len(result) != len(shape) or None in places else None, plain)
 
 
 WHOLE = -1
@@ -325,7 +413,8 @@ def _batch_blocks(s: Site, what: str) -> tuple[tuple[int, ...], tuple[tuple[int,
     block, borders = s.constant(1, "block shape"), s.constant(2, what)
     if (
         len(borders) != 2 * len(block)
-        or len(block) >= len(s.inputs[0].shape)
+        or len(s.inputs[0].shape) not in (3, 4)
+        or len(block) != len(s.inputs[0].shape) - 2
         or min((*block, 1)) < 1
         or min((*borders, 0)) < 0
     ):
@@ -367,42 +456,83 @@ def _quantize(s: Site) -> Op:
 
 OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
     {
-        "ADD": lambda s: Add(s.clamp()),
+        "ABS": lambda _: Abs(),
+        "ADD": lambda s: Add(s.clamp(), power_of_two=bool(s.option("pot_scale_int16"))),
+        "ARG_MAX": _arg_extreme(ArgMax),
+        "ARG_MIN": _arg_extreme(ArgMin),
         "AVERAGE_POOL_2D": _pool(AveragePool2D),
+        "BATCH_MATMUL": lambda s: BatchMatMul(bool(s.option("adj_x")), bool(s.option("adj_y"))),
         "BATCH_TO_SPACE_ND": _batch_to_space,
         "BROADCAST_TO": _broadcast_to,
+        "CAST": lambda _: Cast(),
         "CONCATENATION": _concatenation,
-        "CONV_2D": lambda s: Conv2D(s.window(s.kernel_of_weights()), s.clamp()),
-        "DEPTH_TO_SPACE": lambda s: DepthToSpace(_block(s, deep=True)),
+        "CONV_2D": lambda s: Conv2D(s.window(s.kernel_of_weights()), s.clamp(), s.bias_type()),
         "DEPTHWISE_CONV_2D": lambda s: DepthwiseConv2D(s.window(s.kernel_of_weights()), s.clamp()),
+        "DEPTH_TO_SPACE": lambda s: DepthToSpace(_block(s, deep=True)),
         "DEQUANTIZE": lambda _: Dequantize(),
+        "DIV": lambda s: Div(s.clamp()),
+        "ELU": lambda _: Elu(),
+        "EQUAL": lambda _: Equal(),
+        "EXP": lambda _: Exp(),
         "EXPAND_DIMS": lambda s: Reshape(s.outputs[0].shape),
-        "FILL": lambda s: BroadcastTo(tuple(s.constant(0, "dims"))),
+        "FILL": lambda s: Fill(tuple(s.constant(0, "dims"))),
         "FULLY_CONNECTED": _fully_connected,
         "GATHER": _gather,
+        "GELU": lambda s: Gelu(bool(s.option("approximate"))),
+        "GREATER": lambda _: Greater(),
+        "GREATER_EQUAL": lambda _: GreaterEqual(),
+        "HARD_SWISH": lambda _: HardSwish(),
+        "LEAKY_RELU": lambda s: LeakyRelu(float(s.options.get("alpha", 0.0))),
+        "LESS": lambda _: Less(),
+        "LESS_EQUAL": lambda _: LessEqual(),
+        "LOG": lambda _: Log(),
+        "LOGICAL_AND": lambda _: LogicalAnd(),
+        "LOGICAL_NOT": lambda _: LogicalNot(),
+        "LOGICAL_OR": lambda _: LogicalOr(),
+        "L2_NORMALIZATION": _l2_normalization,
         "LOGISTIC": lambda _: Logistic(),
+        "LOG_SOFTMAX": lambda _: LogSoftmax(),
+        "MAXIMUM": lambda _: Maximum(),
         "MAX_POOL_2D": _pool(MaxPool2D),
-        "MEAN": _mean,
+        "MEAN": _reduction(Mean),
+        "MINIMUM": lambda _: Minimum(),
         "MIRROR_PAD": _mirror_pad,
         "MUL": lambda s: Mul(s.clamp()),
+        "NEG": lambda _: Neg(),
+        "NOT_EQUAL": lambda _: NotEqual(),
         "PACK": lambda s: Pack(_axis(s.option("axis"), len(s.outputs[0].shape))),
         "PAD": _pad,
         "PADV2": _pad_with_value,
+        "PRELU": lambda _: Prelu(),
         "QUANTIZE": _quantize,
         "RELU": lambda _: Relu(),
         "RELU6": lambda _: Relu6(),
+        "RELU_0_TO_1": lambda _: Relu0To1(),
+        "RELU_N1_TO_1": lambda _: ReluN1To1(),
         "RESHAPE": lambda s: Reshape(s.outputs[0].shape),
+        "REDUCE_MAX": _reduction(ReduceMax),
+        "REDUCE_MIN": _reduction(ReduceMin),
+        "RESIZE_BILINEAR": _resize_bilinear,
         "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
+        "RSQRT": lambda _: Rsqrt(),
+        "SELECT": lambda _: Select(),
+        "SELECT_V2": lambda _: SelectV2(),
         "SLICE": _slice,
         "SOFTMAX": lambda s: Softmax(float(s.options.get("beta", 1.0))),
         "SPACE_TO_BATCH_ND": _space_to_batch,
         "SPACE_TO_DEPTH": lambda s: SpaceToDepth(_block(s, deep=False)),
         "SPLIT": _split,
         "SPLIT_V": _split_v,
+        "SQRT": lambda _: Sqrt(),
+        "SQUARED_DIFFERENCE": lambda _: SquaredDifference(),
         "SQUEEZE": lambda s: Reshape(s.outputs[0].shape),
         "STRIDED_SLICE": _strided_slice,
+        "SUB": lambda s: Sub(s.clamp()),
+        "TANH": lambda _: Tanh(),
         "TILE": _tile,
+        "SUM": _reduction(Sum),
         "TRANSPOSE": _transpose,
+        "TRANSPOSE_CONV": _transpose_conv,
         "UNPACK": lambda s: Unpack(_axis(s.option("axis"), len(s.inputs[0].shape))),
     }
 )
@@ -412,5 +542,8 @@ _FIRST = (
     *("RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE"),
     "TRANSPOSE",
 )
-VALUES: Mapping[str, tuple[int, ...]] = MappingProxyType({**dict.fromkeys(_FIRST, (0,)), "SPLIT": (1,), "FILL": (1,)})
+_REDUCED = ("ARG_MAX", "ARG_MIN", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR", "SUM")
+VALUES: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {**dict.fromkeys((*_FIRST, *_REDUCED), (0,)), "SPLIT": (1,), "FILL": (1,), "TRANSPOSE_CONV": (2, 1, 3)}
+)
 """Which inputs are values, where some are parameters that went into the attributes."""

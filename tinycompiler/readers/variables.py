@@ -2,10 +2,11 @@
 
 VAR_HANDLE names a variable, CALL_ONCE runs a subgraph that assigns constants to them, READ_VARIABLE and
 ASSIGN_VARIABLE move values. In our graph a read is another name for the state's tensor (or for what was assigned
-before it), and the last assignment is one `Assign` node, placed behind every reader of the old value.
+before it), and the last assignment is one `Assign` node at the end; `settle_states` says where it may stand. What is
+never assigned is a constant, and what is assigned before every read needs no state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ class Variables:
     """What the variable operators of a file say, collected in one walk over the main subgraph."""
 
     initial: dict[Key, Array]
+    file_tensors: Mapping[str, Tensor]
     handles: dict[str, Key] = field(default_factory=dict)
     names: dict[Key, str] = field(default_factory=dict)
     current: dict[Key, str] = field(default_factory=dict)
@@ -47,7 +49,9 @@ class Variables:
     def _handle(self, operator: Operator) -> None:
         key = _key(operator)
         self.handles[operator.outputs[0]] = key
-        self.names.setdefault(key, f"{key[1] or operator.outputs[0]}")
+        if key not in self.names:
+            name = str(key[1] or operator.outputs[0])
+            self.names[key] = name if name not in self.names.values() else f"{name} of {key[0] or len(self.names)}"
 
     def _read(self, operator: Operator, read: Tensor) -> None:
         key = self._key_of(operator)
@@ -57,6 +61,9 @@ class Variables:
             state = f"state {self.names[key]}"
             self.current[key] = state
             self.tensors[state] = replace(read, name=state, variable=True)
+        held = {**self.file_tensors, **self.tensors}[self.current[key]]
+        if (held.shape, held.dtype, held.quantization) != (read.shape, read.dtype, read.quantization):
+            self.problems.append(f"{operator}: reads '{read}' where variable '{self.names[key]}' holds '{held}'")
         self.aliases[read.name] = self.current[key]
 
     def _assign(self, operator: Operator) -> None:
@@ -64,10 +71,6 @@ class Variables:
         value = operator.inputs[1] if len(operator.inputs) > 1 else None
         if key is None or value is None:
             return
-        if key not in self.current:
-            # written before it is read: the old value is never wanted, and the state begins as zeros or as CALL_ONCE
-            # says
-            self.problems.append(f"{operator}: variable '{self.names[key]}' is never read before it is assigned")
         self.current[key] = self.aliases.get(value, value)
 
     def _key_of(self, operator: Operator) -> Key | None:
@@ -86,11 +89,12 @@ class Variables:
                 continue
             old = self.tensors[state]
             initial = self._initial(key, old)
+            if self.current[key] == state:
+                tensors[state] = replace(old, data=initial, variable=False)
+                continue
             last = f"next {name}"
             tensors[state], tensors[last] = old, replace(old, name=last, variable=False)
-            touching = [i for i, n in enumerate(result) if state in n.inputs or self.current[key] in n.outputs]
-            at = max(touching, default=-1) + 1
-            result.insert(at, Node(f"assign {name}", Assign(), (self.current[key],), (last,)))
+            result.append(Node(f"assign {name}", Assign(), (self.current[key],), (last,)))
             states.append(State(state, last, initial))
         return result, tuple(states)
 
@@ -119,7 +123,7 @@ def variables_of(file: File) -> Variables:
             problems.append(f"{operator}: subgraph {index} is not there")
             continue
         _initialize(file.subgraphs[index], initial, problems)
-    return Variables(initial, problems=problems)
+    return Variables(initial, {t.name: t for t in file.subgraphs[0].tensors}, problems=problems)
 
 
 def _initialize(subgraph: Subgraph, initial: dict[Key, Array], problems: list[str]) -> None:
@@ -142,4 +146,4 @@ def _initialize(subgraph: Subgraph, initial: dict[Key, Array], problems: list[st
 
 
 def _key(operator: Operator) -> Key:
-    return operator.options.get("container", ""), operator.options.get("shared_name", "") or operator.outputs[0]
+    return operator.options.get("container", ""), operator.options.get("shared_name", "")

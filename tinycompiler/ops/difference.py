@@ -1,0 +1,94 @@
+"""Differences and extremes of two int8 tensors, with numpy's broadcasting."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
+from tinycompiler.ops.base import Numerics, Tensors, Values, signed
+from tinycompiler.ops.elementwise import ADD_LEFT_SHIFT, Add, Elementwise
+from tinycompiler.tensor import Array, Tensor
+
+
+@dataclass(frozen=True)
+class Sub(Elementwise):
+    """As ADD, but for the sign; the output's multiplier must stay below 1, where both references demand it."""
+
+    name: ClassVar[str] = "SUB"
+
+    @staticmethod
+    def multipliers(inputs: Tensors, outputs: Tensors) -> tuple[Multiplier, Multiplier, Multiplier]:
+        """Of the two operands and of the difference."""
+        return Add.multipliers(inputs, outputs)
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        problem = super().why_not(inputs, outputs)
+        if problem is None and not fits_one(2 * max(t.scale for t in inputs) / (1 << ADD_LEFT_SHIFT), outputs[0]):
+            return TOO_FINE.format(outputs[0].scale)
+        return problem
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        first, second, total = self.multipliers(inputs, outputs)
+        raised = [(signed(v) - t.zero_point) << ADD_LEFT_SHIFT for v, t in zip(values, inputs, strict=True)]
+        a = multiply_by_quantized_multiplier(raised[0], first.value, first.shift)
+        b = multiply_by_quantized_multiplier(raised[1], second.value, second.shift)
+        scaled = multiply_by_quantized_multiplier(a - b, total.value, total.shift)
+        return (self.clamp(scaled + outputs[0].zero_point).astype(np.int8),)
+
+
+TOO_FINE = "the output's scale {} is too fine for the inputs': the reference needs a multiplier below 1"
+
+
+def fits_one(real: float, output: Tensor) -> bool:
+    """Whether real / output scale is a multiplier that needs no left shift."""
+    return real < output.scale and quantize_multiplier(real / output.scale).shift <= 0
+
+
+@dataclass(frozen=True)
+class Maximum(Elementwise):
+    """The greater of the stored values, whatever their scales are."""
+
+    name: ClassVar[str] = "MAXIMUM"
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        return (self.clamp(np.maximum(*(signed(v) for v in values))).astype(np.int8),)
+
+
+@dataclass(frozen=True)
+class Minimum(Elementwise):
+    """The smaller of the stored values, whatever their scales are."""
+
+    name: ClassVar[str] = "MINIMUM"
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        return (self.clamp(np.minimum(*(signed(v) for v in values))).astype(np.int8),)
+
+
+@dataclass(frozen=True)
+class SquaredDifference(Elementwise):
+    """(a - b)², of operands at twice the larger scale and 7 bits up."""
+
+    name: ClassVar[str] = "SQUARED_DIFFERENCE"
+    LEFT_SHIFT: ClassVar[int] = 7
+
+    @classmethod
+    def multipliers(cls, inputs: Tensors, outputs: Tensors) -> tuple[Multiplier, Multiplier, Multiplier]:
+        """Of the two operands and of the square."""
+        a, b = inputs[0].scale, inputs[1].scale
+        common = 2 * max(a, b)
+        square = common * common / ((1 << 2 * cls.LEFT_SHIFT) * outputs[0].scale)
+        return quantize_multiplier(a / common), quantize_multiplier(b / common), quantize_multiplier(square)
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        problem = super().why_not(inputs, outputs)
+        square = (2 * max(t.scale for t in inputs)) ** 2 / (1 << 2 * self.LEFT_SHIFT) if problem is None else 0.0
+        return problem if fits_one(square, outputs[0]) or problem else TOO_FINE.format(outputs[0].scale)
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        first, second, square = self.multipliers(inputs, outputs)
+        raised = [(signed(v) - t.zero_point) << self.LEFT_SHIFT for v, t in zip(values, inputs, strict=True)]
+        a = multiply_by_quantized_multiplier(raised[0], first.value, first.shift)
+        b = multiply_by_quantized_multiplier(raised[1], second.value, second.shift)
+        scaled = multiply_by_quantized_multiplier((a - b) ** 2, square.value, square.shift)
+        return (self.clamp(scaled + outputs[0].zero_point).astype(np.int8),)
