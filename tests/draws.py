@@ -315,15 +315,15 @@ def _quantize(draw: DrawFn) -> Told:
 
 
 from tests.draws_algebra import ALGEBRA  # noqa: E402 - it needs what stands above
-from tests.draws_elementwise import ELEMENTWISE  # noqa: E402 - it needs what stands above
+from tests.draws_elementwise import BROADCAST, ELEMENTWISE  # noqa: E402 - it needs what stands above
 from tests.draws_movement import MOVEMENT  # noqa: E402 - it needs what stands above
 
 STRATEGIES: dict[str, SearchStrategy[Case]] = {
     "CONV_2D": case(models.conv_2d, _conv_2d()),
     "DEPTHWISE_CONV_2D": case(models.depthwise_conv_2d, _depthwise_conv_2d()),
     "FULLY_CONNECTED": case(models.fully_connected, _fully_connected()),
-    "ADD": case(models.add, _two_inputs(False)),
-    "MUL": case(models.mul, _two_inputs(True)),
+    "ADD": case(models.add, _two_inputs(False)) | BROADCAST["ADD"],
+    "MUL": case(models.mul, _two_inputs(True)) | BROADCAST["MUL"],
     "AVERAGE_POOL_2D": case(models.average_pool_2d, _pool()),
     "MAX_POOL_2D": case(models.max_pool_2d, _pool()),
     "MEAN": case(models.mean, _mean()),

@@ -87,12 +87,13 @@ def _arithmetic(draw: DrawFn, operator: str) -> Told:
     ratio = draw(st.one_of(st.sampled_from((0.25, 0.5, 1.0, 2.0)), st.floats(0.02, 50.0)))
     output = {
         "DIV": a / b * 2.0 ** -draw(st.integers(8, 15)) * draw(st.sampled_from((1.0, 0.9, 0.6))),
+        "MUL": a * b * ratio,
         "SQUARED_DIFFERENCE": max(a, b) ** 2 * ratio,
         "PRELU": a * ratio,
     }.get(operator, max(a, b) * ratio)
     told: Told = {"operator": operator, "shapes": draw(shapes(2, whole=operator == "PRELU"))}
     told |= {"scales": (a, b, single(output)), "zero_points": tuple(draw(zero_points) for _ in range(3))}
-    if operator in ("SUB", "DIV"):
+    if operator in models.CLAMPED:
         told["activation"] = draw(ACTIVATIONS)
     chosen = {"DIV": (1,), "PRELU": (1, 1, 1, None)}.get(operator, (None, None, 0, 1))
     return told | draw(_constant(chosen))
@@ -146,6 +147,11 @@ def _several(operator: str, told: SearchStrategy[Told]) -> SearchStrategy[Case]:
 def _select_v2(told: Told) -> Told:
     return {key: value for key, value in told.items() if key != "output"}
 
+
+BROADCAST: dict[str, SearchStrategy[Case]] = {
+    operator: _several(operator, _arithmetic(operator)) for operator in ("ADD", "MUL")
+}
+"""Of any rank, beside what `tests.draws` tries of them."""
 
 ELEMENTWISE: dict[str, SearchStrategy[Case]] = {
     **{operator: _unary(operator) for operator in models.UNARY},

@@ -31,7 +31,7 @@ def weighted(draw: DrawFn, shape: tuple[int, ...], count: int, *, types: tuple[s
     if draw(st.booleans()):
         source, weight = draw(scales()), draw(scales(1e-4, 1e-1))
         ratio = draw(st.one_of(st.sampled_from((2.0**-16, 2.0**-12, 2.0**-8, 0.25, 0.5, 1.0)), st.floats(1e-9, 0.9)))
-        told |= {"input_scale": source, "weight_scale": weight, "output_scale": single(source * weight / ratio)}
+        told |= {"input_scale": source, "weight_scale": weight, "output_scale": single(max(source * weight / ratio, 1e-8))}
         told["per_channel"] = False
     return told
 

@@ -192,6 +192,8 @@ def _space_to_batch(draw: DrawFn) -> Told:
     spatial = [draw(st.integers(1, 6)) for _ in block]
     before = [draw(st.integers(0, 3)) for _ in block]
     paddings = [(a, -(n + a) % b + b * draw(st.integers(0, 1))) for a, n, b in zip(before, spatial, block, strict=True)]
+    if draw(st.booleans()):
+        spatial, paddings = [n * b for n, b in zip(spatial, block, strict=True)], [(0, 0)] * len(block)
     return {"shape": (draw(st.integers(1, 2)), *spatial, draw(sizes)), "block": block, "paddings": paddings}
 
 

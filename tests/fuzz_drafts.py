@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tests.tflite_builder import ModelBuilder
+from tinycompiler.ops import Numerics
 from tinycompiler.readers import schema
 from tinycompiler.readers.operators import OPERATORS
-from tinycompiler.readers.variables import OPERATORS as VARIABLE_OPERATORS
 from tinycompiler.tensor import Array
 
 Shape = tuple[int, ...]
@@ -124,8 +124,9 @@ def _has_data(told: Told) -> bool:
 class Grower:
     """A draft in the making, and what steps draw from."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, numerics: Numerics) -> None:
         self.rng = rng
+        self.numerics = numerics
         self.tensors: dict[str, Told] = {}
         self.operators: list[Made] = []
         self.inputs: list[str] = []
@@ -139,10 +140,14 @@ class Grower:
         return bool(self.rng.random() < probability)
 
     def among(self, items: Sequence[Any]) -> Any:
+        if not items:
+            raise Unsuitable
         return items[int(self.rng.integers(len(items)))]
 
     def between(self, low: int, high: int) -> int:
         """An integer, both ends included."""
+        if high < low:
+            raise Unsuitable
         return int(self.rng.integers(low, high + 1))
 
     # Quantization.
@@ -265,7 +270,7 @@ class Grower:
     # The whole.
 
     def grow(self, count: int) -> Draft:
-        names = [name for name in STEPS if name in OPERATORS or name in VARIABLE_OPERATORS]
+        names = [name for name in STEPS if name in OPERATORS and name not in REFUSED[self.numerics]]
         weights = np.array([WEIGHTS.get(name, 1.0) for name in names])
         tries = 0
         while len(self.operators) < count and tries < 12 * count:
@@ -298,11 +303,11 @@ def single(value: float) -> float:
     return float(np.float32(value))
 
 
-def drawn(seed: int) -> Draft:
-    """The draft of that seed, 1 to 12 operators."""
+def drawn(seed: int, numerics: Numerics = Numerics.LITERT) -> Draft:
+    """The draft of that seed for those numerics, 1 to 12 operators."""
     rng = np.random.default_rng(seed)
     while True:
-        draft = Grower(rng).grow(int(rng.integers(1, 13)))
+        draft = Grower(rng, numerics).grow(int(rng.integers(1, 13)))
         if draft.operators and draft.outputs and draft.inputs:
             return draft
 
@@ -478,6 +483,8 @@ def _binary(name: str, table: str | None, kind: str, *, activation: bool = True)
             "squares": 2 * DEVIATION**2 * (a * a + b * b) / SPREAD,
         }
         if kind == "truth":
+            if max(a, b) >= 1:  # undefined in the reference
+                raise Unsuitable
             g.make(name, pair, [(out, None, "bool")])
         elif kind == "same":
             g.make(name, pair, [(out, g.told(x).numbers)], table)
@@ -487,6 +494,44 @@ def _binary(name: str, table: str | None, kind: str, *, activation: bool = True)
             g.make(name, pair, [(out, g.near(natural[kind]))], table, **options)
 
     return step
+
+
+def div(g: Grower) -> None:
+    """By a constant, which holds no zero."""
+    x = g.pick(where=_moderate)
+    scale = single(g.rng.uniform(0.02, 0.2))
+    divisor = g.rng.integers(5, 128, g.told(x).shape) * g.rng.choice((-1, 1), g.told(x).shape)
+    y = g.constant(divisor, "int8", (scale,), 0)
+    options = {"fused_activation_function": _activation(g)}
+    g.make("DIV", [x, y], [(g.told(x).shape, g.near(g.told(x).scales[0] / scale / 40))], "DivOptions", **options)
+
+
+def _logic(name: str) -> Callable[[Grower], None]:
+    def step(g: Grower) -> None:
+        x = g.pick(dtype="bool", where=lambda t: t.dtype == "bool" and bool(g.values))
+        shape = g.told(x).shape
+        others = [n for n in g.values if g.told(n).dtype == "bool" and g.told(n).shape == shape]
+        inputs = [x] if name == "LOGICAL_NOT" else [x, g.among(others)]
+        g.make(name, inputs, [(shape, None, "bool")])
+
+    return step
+
+
+def cast(g: Grower) -> None:
+    """Between types that are not quantized."""
+    x = g.pick(dtype=g.among(("bool", "int32")), where=lambda t: True)
+    source = g.told(x).dtype
+    target = "int32" if source == "bool" else "bool"
+    numbers = [schema.TENSOR_TYPES.index(kind.upper()) for kind in (source, target)]
+    options = {"in_data_type": numbers[0], "out_data_type": numbers[1]}
+    g.make("CAST", [x], [(g.told(x).shape, None, target)], "CastOptions", **options)
+
+
+def fill(g: Grower) -> None:
+    """A constant, computed when the network is read."""
+    shape, numbers = g.shape(), g.numbers()
+    value = g.constant(g.zero_point(), "int8", (numbers[0],), numbers[1])
+    g.make("FILL", [g.constant(shape), value], [(shape, numbers)])
 
 
 def select(name: str) -> Callable[[Grower], None]:
@@ -759,7 +804,8 @@ def strided_slice(g: Grower) -> None:
     shape = g.told(x).shape
     masks = {"begin_mask": 0, "end_mask": 0, "shrink_axis_mask": 0}
     begin, end, strides, out = [], [], [], []
-    for i, n in enumerate(shape[: len(shape) if g.chance(0.8) else g.between(1, len(shape))]):
+    whole = g.numerics is Numerics.TFLM or g.chance(0.8)
+    for i, n in enumerate(shape[: len(shape) if whole else g.between(1, len(shape))]):
         first, last = sorted((g.between(0, n - 1), g.between(0, n - 1)))
         stride = int(g.among((1, 1, 1, 2, 3, -1, -2)))
         if g.chance(0.1):
@@ -835,8 +881,10 @@ def space_to_batch_nd(g: Grower) -> None:
     n, h, w, c = g.told(x).shape
     block = [g.between(1, 3), g.between(1, 3)]
     pads = []
+    if g.numerics is Numerics.TFLM:  # whose padding is undefined
+        block = [g.among([d for d in (1, 2, 3) if size % d == 0]) for size in (h, w)]
     for size, b in zip((h, w), block, strict=True):
-        before = g.between(0, 2)
+        before = g.between(0, 2) if g.numerics is Numerics.LITERT else 0
         pads.append([before, -(size + before) % b])
     out = [(m + sum(p)) // b for m, p, b in zip((h, w), pads, block, strict=True)]
     shape = (n * prod(block), *out, c)
@@ -873,15 +921,18 @@ STEPS: Mapping[str, Callable[[Grower], None]] = {
     "BATCH_MATMUL": batch_matmul,
     "BATCH_TO_SPACE_ND": batch_to_space_nd,
     "BROADCAST_TO": broadcast_to,
+    "CAST": cast,
     "CONCATENATION": concatenation,
     "CONV_2D": conv_2d,
     "DEPTH_TO_SPACE": depth_to_space,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "DEQUANTIZE": dequantize,
+    "DIV": div,
     "ELU": _unary("ELU", _free, where=_moderate),
     "EQUAL": _binary("EQUAL", None, "truth"),
     "EXP": _unary("EXP", _free, where=_moderate),
     "EXPAND_DIMS": expand_dims,
+    "FILL": fill,
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,
     "GELU": _unary("GELU", _free, "GeluOptions", lambda g: {"approximate": g.chance(0.5)}, where=_moderate),
@@ -894,6 +945,9 @@ STEPS: Mapping[str, Callable[[Grower], None]] = {
     ),
     "LESS": _binary("LESS", None, "truth"),
     "LESS_EQUAL": _binary("LESS_EQUAL", None, "truth"),
+    "LOGICAL_AND": _logic("LOGICAL_AND"),
+    "LOGICAL_NOT": _logic("LOGICAL_NOT"),
+    "LOGICAL_OR": _logic("LOGICAL_OR"),
     "LOG": _unary("LOG", _free, where=_not_negative),
     "LOG_SOFTMAX": _unary("LOG_SOFTMAX", _fixed(16 / 256, 127), where=_moderate),
     "LOGISTIC": _unary("LOGISTIC", _fixed(1 / 256, -128), where=_moderate),
@@ -914,6 +968,7 @@ STEPS: Mapping[str, Callable[[Grower], None]] = {
     "REDUCE_MIN": _reduce("REDUCE_MIN", same=True),
     "RELU": _unary("RELU", _free),
     "RELU6": _unary("RELU6", _free),
+    "RELU_0_TO_1": _unary("RELU_0_TO_1", _free),
     "RELU_N1_TO_1": _unary("RELU_N1_TO_1", _free),
     "RESHAPE": reshape,
     "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
@@ -946,6 +1001,12 @@ STEPS: Mapping[str, Callable[[Grower], None]] = {
     "UNPACK": unpack,
 }
 """How each operator joins a draft."""
+
+REFUSED: Mapping[Numerics, frozenset[str]] = {
+    Numerics.LITERT: frozenset(("ELU", "SUM")),
+    Numerics.TFLM: frozenset(("EXP", "GELU", "LOG", "NEG", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SELECT", "SQRT", "TILE")),
+}
+"""What the reference of these numerics does not run for int8, so that it would be drawn in vain."""
 
 WEIGHTS: Mapping[str, float] = {
     "CONV_2D": 3,

@@ -14,6 +14,7 @@ printed with the seed for `--only`. The last line is one JSON object.
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -278,7 +279,8 @@ def batch(send: Callable[[Any], None], seeds: Sequence[int], place: Place) -> li
     tried: list[Tried] = []
     operators = {}
     for seed in seeds:
-        draft = drawn(seed)
+        send((seed, "draw"))
+        draft = drawn(seed, place.numerics)
         operators[seed] = tuple(made.operator for made in draft.operators)
         outcome = _outcome(send, seed, draft, place)
         if isinstance(outcome, Tried):
@@ -382,7 +384,7 @@ def outcome_alone(seed: int, draft: Draft, place: Place) -> Outcome:
 
 def smaller(outcome: Outcome, place: Place) -> tuple[Draft, Outcome]:
     """The draft with fewer operators that fails at the same stage, and what is said of that one."""
-    draft = drawn(outcome.seed)
+    draft = drawn(outcome.seed, place.numerics)
     index = len(draft.operators) - 1
     while index >= 0:
         candidate = draft.without(index)
@@ -399,7 +401,7 @@ def tell_failure(outcome: Outcome, place: Place, *, minimise: bool = True) -> st
     told = f"{place.board}, {place.numerics.value}{', host' if place.host else ''}"
     lines = [f"FAILURE seed {outcome.seed} ({told}) at {outcome.stage}: {outcome.words}"]
     if minimise:
-        alone = outcome_alone(outcome.seed, drawn(outcome.seed), place)
+        alone = outcome_alone(outcome.seed, drawn(outcome.seed, place.numerics), place)
         if (alone.kind, alone.stage) != (outcome.kind, outcome.stage):
             lines.append(f"  alone it is {alone.kind} {alone.words}: only others in the same image make it fail")
         else:
@@ -457,10 +459,10 @@ class Tally:
 
 
 def reason(words: str) -> str:
-    """A refusal without what differs from network to network: names and numbers."""
+    """A refusal without what differs from network to network: file, names and numbers."""
     line = words.strip().splitlines()[-1] if words.strip() else "?"
-    parts = ["…" if any(c.isdigit() for c in word) else word for word in line.split()]
-    return " ".join(part for i, part in enumerate(parts) if part != "…" or parts[i - 1 : i] != ["…"])[:160]
+    line = re.sub(r"^\S*\.tflite: |'[^']*'", "", line)
+    return re.sub(r"\(?[-+]?\d[\d.,e+-]*\)?", "#", line)[:160]
 
 
 def fuzz(seeds: Sequence[int], options: argparse.Namespace, tally: Tally) -> None:
@@ -480,11 +482,13 @@ def _fuzz_batch(seeds: list[int], place: Place, options: argparse.Namespace, tal
     while left:
         found = isolated(batch, left, place)
         if isinstance(found, Died):
+            if found.stage in ("start", "draw"):
+                raise RuntimeError(f"the fuzzer itself failed at seed {found.seed}: {found.words}")
             if found.seed not in left:  # together: find out alone which it is
-                outcomes = [outcome_alone(seed, drawn(seed), place) for seed in left]
+                outcomes = [outcome_alone(seed, drawn(seed, place.numerics), place) for seed in left]
                 left = []
             else:
-                outcomes = [outcome_alone(found.seed, drawn(found.seed), place)]
+                outcomes = [outcome_alone(found.seed, drawn(found.seed, place.numerics), place)]
                 left.remove(found.seed)
         else:
             outcomes, left = found, []
@@ -513,7 +517,7 @@ def main(given: Sequence[str] | None = None) -> int:
     seeds: Sequence[int] = range(options.seed * RUNS, options.seed * RUNS + options.graphs)
     if options.only is not None:
         seeds = [options.only]
-        print(drawn(options.only))
+        print(drawn(options.only, place_of(options.only, options.board, options.host).numerics))
     fuzz(seeds, options, tally)
     print(json.dumps(tally.summary(options)), flush=True)
     return 1 if tally.failures else 0

@@ -75,7 +75,7 @@ def several(
         quantization = {} if dtype == "bool" else {"scales": scales[i], "zero_points": points[i]}
         model.tensor(name, shape, dtype, data=data, **quantization)  # type: ignore[arg-type]
     options = None
-    if operator in ("SUB", "DIV"):
+    if operator in CLAMPED:
         options = {"fused_activation_function": schema.ACTIVATIONS.index(told.get("activation", "NONE"))}
     model.operator(operator, names, ["output"], options=options)
     moving = [name for i, name in enumerate(names) if i != constant]
@@ -120,6 +120,8 @@ UNARY = (
     *("ABS", "ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "NEG", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT"),
     *("SQRT", "TANH"),
 )
+CLAMPED = ("ADD", "DIV", "MUL", "SUB")
+"""Operators with a fused activation."""
 ARITHMETIC = ("DIV", "MAXIMUM", "MINIMUM", "PRELU", "SQUARED_DIFFERENCE", "SUB")
 COMPARISONS = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
 LOGIC = ("LOGICAL_AND", "LOGICAL_OR")

@@ -345,10 +345,3 @@ def shape_(rng: Rng, shape: Shape = (2, 3, 4), **told: Unpack[Numbers]) -> bytes
     model.operator("PACK", ["batch", "rest"], ["wanted"], options={"values_count": 2, "axis": 0})
     model.operator("RESHAPE", ["input", "wanted"], ["output"])
     return model.inputs("input").outputs("output").build()
-
-
-MOVEMENT = (
-    batch_to_space, broadcast_to, depth_to_space, expand_dims, fill, gather, mirror_pad, pack, padv2,
-    resize_nearest_neighbor, shape_, slice_, space_to_batch, space_to_depth, split, split_v, squeeze, strided_slice,
-    tile, transpose, unpack,
-)  # fmt: skip

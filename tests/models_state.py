@@ -1,4 +1,4 @@
-"""Small networks with variables, as .tflite bytes: one function each, gathered in `STATEFUL`; and odd edges, in `EDGES`.
+"""Small networks with variables, as .tflite bytes, one function each (`STATEFUL`); and odd edges (`EDGES`).
 
 Every variable begins with a pattern that a subgraph of CALL_ONCE assigns.
 """

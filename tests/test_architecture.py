@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -194,27 +195,26 @@ def test_operators_have_a_scalar_kernel(op: type[Op]) -> None:
     assert scalar or op is Reshape, f"{op.__name__} has no kernel that runs on every core"
 
 
-def makers() -> Iterator[Callable[[np.random.Generator], bytes]]:
-    """Every function in tests/models*.py that makes a model and needs to be told nothing."""
+def makers() -> Iterator[Callable[[], bytes]]:
+    """Every function in tests/models*.py that makes a model from a random generator at most."""
     for path in sorted(Path(__file__).parent.glob("models*.py")):
         module = importlib.import_module(f"tests.{path.stem}")
         for name, function in vars(module).items():
             if name.startswith("_") or not inspect.isfunction(function) or function.__module__ != module.__name__:
                 continue
-            first, *others = [*inspect.signature(function).parameters.values(), None]
-            told = [p for p in others if p and p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-            if first is not None and first.name == "rng" and not told:
-                yield function
+            parameters = inspect.signature(function).parameters
+            told = {n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+            if function.__annotations__.get("return") is bytes and told <= {"rng"}:
+                yield partial(function, *(np.random.default_rng(0) for _ in told))
 
 
 @cache
 def modelled() -> frozenset[type[Op]]:
     """The operators in those models."""
     found: set[type[Op]] = set()
-    for make in makers():
-        for numerics in Numerics:
-            with suppress(ModelError):  # its own test says so, and some are in one profile only
-                found.update(type(n.op) for n in graph_of(make(np.random.default_rng(0)), numerics).nodes)
+    for make, numerics in product(makers(), Numerics):
+        with suppress(ModelError):  # some operators are for one profile only
+            found.update(type(node.op) for node in graph_of(make(), numerics).nodes)
     return frozenset(found)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import models
+from tests import models, models_algebra
 from tests.draws import STRATEGIES, Case, Pattern, seeds, trial_inputs
 from tests.judges import judge
 from tinycompiler.errors import ModelError
@@ -63,6 +63,7 @@ def test_bytes_are_the_judges(data: st.DataObject, seed: int, operator: str, num
 
 DIFFERENT = {
     "FULLY_CONNECTED": Case(models.fully_connected, 3, {"shape": (64, 20), "units": 64}),
+    "FULLY_CONNECTED dynamic": Case(models_algebra.fully_connected_dynamic, 14, {"shape": (64, 20), "units": 64}),
     "LOGISTIC": Case(
         models.logistic, 0, {"shape": (1, 256), "input_scale": 0.11266021430492401, "input_zero_point": -42}
     ),

@@ -1,4 +1,4 @@
-"""Rewrites of what exporters write: transposes that cancel, dilation written as a batch, movements that move nothing."""
+"""Rewrites of what exporters write: transposes that cancel, dilation as a batch, movements that move nothing."""
 
 from math import prod
 
@@ -191,7 +191,8 @@ def dilated(
     depthwise: bool = False,
 ) -> str:
     dealt = s.node(SpaceToBatch(block, paddings), "x")
-    return s.node(BatchToSpace(block, crops), s.depthwise(dealt) if depthwise else s.conv(dealt, padding=padding or Padding()))
+    made = s.depthwise(dealt) if depthwise else s.conv(dealt, padding=padding or Padding())
+    return s.node(BatchToSpace(block, crops), made)
 
 
 def test_dilation_written_as_a_batch() -> None:

@@ -145,7 +145,7 @@ def test_variables_that_change_shape_are_refused() -> None:
 
 def test_handles_that_lead_nowhere_are_refused() -> None:
     s = Stream()
-    s.tensor("nothing", (), "RESOURCE")
+    s.tensor("nothing", (1,), "int32")
     s.operator("READ_VARIABLE", ["nothing"], [s.values_of("old")], options={})
     with pytest.raises(ModelError, match="its variable has no VAR_HANDLE before it"):
         graph_of(s.called("old"), Numerics.LITERT)

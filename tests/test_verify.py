@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests.commands import DIGITS, needs_compiler, say
-from tests.models_state import running_sum
 from tinycompiler import actions, compile
 from tinycompiler import verify as verification
 from tinycompiler.board import Board, load
@@ -301,20 +300,3 @@ def test_a_judge_that_refuses_is_one_sentence() -> None:
     c = digits()
     with pytest.raises(ModelError, match=r"the reference \(litert\) refuses this model: "):
         reference(c.data[:2000], c.file, c.network, layers=False)
-
-
-# State.
-
-
-@pytest.mark.emulator
-@needs_compiler
-@pytest.mark.parametrize("numerics", [n.value for n in Numerics])
-def test_networks_that_remember(numerics: str, tmp_path: Path) -> None:
-    """The device's state moves on from inference to inference as the judge's does."""
-    (tmp_path / "sum.tflite").write_bytes(running_sum(np.random.default_rng(0)))
-    words = ("verify", tmp_path / "sum.tflite", "-b", "bluepill", "-n", 5, "--numerics", numerics, "--json")
-    for layers in ((), ("--layers",)):
-        said = say(*words, *layers)
-        assert (said.code, said.err) == (0, "")
-        assert said.json["verify"]["mismatches"] == 0
-        assert 6 <= said.json["memory"]["ram"]["state"] <= 8, "six bytes, in whole words"

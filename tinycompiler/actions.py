@@ -16,6 +16,7 @@ from tinycompiler.board import Board, load
 from tinycompiler.build import Elf, toolchain
 from tinycompiler.compile import Compiled, compile_model, link
 from tinycompiler.doctor import examine
+from tinycompiler.emit import commented, notice
 from tinycompiler.emulators import Run, renode_files
 from tinycompiler.errors import BuildError, DoesNotFit, ModelError, UsageError
 from tinycompiler.graph import Graph
@@ -284,9 +285,10 @@ def _output_files(
         image = f"../firmware/{name}.elf"
         values = [graph.evaluate(dict(zip(graph.inputs, v.values, strict=True))) for v in vectors]
         expected = [[values[i][n].tobytes() for n in graph.outputs] for i in range(len(vectors))]
-        files[f"renode/{name}.repl"] = renode_files.repl(board)
-        files[f"renode/{name}.resc"] = renode_files.resc(board, name, image)
-        files[f"renode/{name}.robot"] = renode_files.robot(board, name, image, expected)
+        made = notice(compiled.source, graph.numerics)
+        files[f"renode/{name}.repl"] = commented(made, "//") + renode_files.repl(board)
+        files[f"renode/{name}.resc"] = commented(made, "#") + renode_files.resc(board, name, image)
+        files[f"renode/{name}.robot"] = commented(made, "#") + renode_files.robot(board, name, image, expected)
     return files
 
 

@@ -20,6 +20,7 @@ from tinycompiler import __version__
 from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation
 from tinycompiler.kernels.movement import flat_bytes
 from tinycompiler.lifetimes import Layout
+from tinycompiler.ops import Numerics
 from tinycompiler.resources import folder
 from tinycompiler.tensor import DType, Tensor
 
@@ -72,6 +73,17 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # the output is C
     )
+
+
+def notice(source: Source, numerics: Numerics) -> str:
+    """Where a generated file comes from, and that it may be used freely."""
+    template = _environment().get_template("notice.j2")
+    return template.render(version=__version__, source=source, numerics=numerics.value)
+
+
+def commented(text: str, sign: str) -> str:
+    """Lines behind a comment sign."""
+    return "".join(f"{sign} {line}\n" for line in text.splitlines())
 
 
 def c_words(data: np.ndarray[Any, Any], per_line: int = 12) -> str:

@@ -253,7 +253,7 @@ class Rescale(Kernel):
         if isinstance(op, Rectifier):
             unscaled = op.is_clamp_only(x, y, site.numerics)
             clamp = op.clamp(x if isinstance(op, Relu6) and site.numerics is Numerics.TFLM else y)
-            m, (low, high) = ratio(x, y), (clamp.low, clamp.high)
+            m, (low, high) = ratio(x, y, site.numerics), (clamp.low, clamp.high)
             m = quantize_multiplier(1.0) if unscaled else m
         else:
             assert isinstance(op, Requantize)

@@ -1,8 +1,7 @@
 """FULLY_CONNECTED.
 
 The one operator in which the two numeric profiles differ in every model: since 2.20, LiteRT's reference multiplies
-the accumulator by the real scale in IEEE double and rounds once; TensorFlow Lite Micro rounds twice in integers, and
-forms the product of the scales in float32 when the weights have one scale.
+the accumulator by the real scale in IEEE double and rounds once; TensorFlow Lite Micro rounds twice in integers.
 """
 
 from dataclasses import dataclass, field
@@ -27,13 +26,10 @@ from tinycompiler.tensor import Array, DType
 
 
 def real_scales(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[float, ...]:
-    """in_scale · weight_scale / out_scale for each output channel, with the roundings of the profile's own source."""
+    """in_scale · weight_scale / out_scale for each output channel, in double in both profiles."""
     x, weights, y = inputs[0], inputs[1], outputs[0]
     assert weights.quantization is not None
     channels = weights.shape[0]
-    if numerics is Numerics.TFLM and len(weights.quantization.scales) == 1:
-        product = np.float32(x.scale) * np.float32(weights.scale)
-        return (float(product) / y.scale,) * channels
     return tuple(x.scale * s / y.scale for s in weights.quantization.per_channel(channels))
 
 

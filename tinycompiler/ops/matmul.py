@@ -120,8 +120,7 @@ class DynamicFullyConnected(Op):
         return product_reach(x, weights, weights.shape[1]) + int(np.abs(bias).max())
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
-        x, weights, y = inputs[0], inputs[1], outputs[0]
-        units, depth = weights.shape
+        y, (units, depth) = outputs[0], inputs[1].shape
         a, b = (signed(v) - t.zero_point for v, t in zip(values[:2], inputs[:2], strict=True))
         accumulators = product_of(a.reshape(-1, depth), b.T) + bias_of(inputs, values, units)
         scale = real_scales(inputs, outputs, numerics)[0]

@@ -133,7 +133,7 @@ class Pad(Movement):
 
     def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         widths = tuple(zip(self.before, self.after, strict=True))
-        return (np.pad(values[0], widths, constant_values=fill),)
+        return (np.pad(values[0], widths, constant_values=fill) if widths else values[0],)  # numpy pads no scalars
 
 
 def _widened(shape: Shape, before: Shape, after: Shape) -> Shape:
@@ -161,7 +161,7 @@ class MirrorPad(Movement):
 
     def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         widths = tuple(zip(self.before, self.after, strict=True))
-        return (np.pad(values[0], widths, mode="reflect" if self.reflect else "symmetric"),)
+        return (np.pad(values[0], widths, mode="reflect" if self.reflect else "symmetric") if widths else values[0],)
 
 
 @dataclass(frozen=True)
@@ -276,6 +276,7 @@ class Transpose(Movement):
 
     name: ClassVar[str] = "TRANSPOSE"
     types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int32")
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)
     axes: tuple[int, ...]
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -324,6 +325,7 @@ class BroadcastTo(Movement):
 
     name: ClassVar[str] = "BROADCAST_TO"
     types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "uint8")
+    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)
     shape: tuple[int, ...]
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
@@ -489,6 +491,3 @@ class Reshape(Op):
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         return (values[0].reshape(self.shape),)
-
-    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)
-    ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)

@@ -14,9 +14,9 @@ from tinycompiler.passes.fuse_clamps import fuse_clamps
 from tinycompiler.passes.fuse_pads import fuse_pads
 from tinycompiler.passes.merge_transposes import merge_transposes
 from tinycompiler.passes.own_outputs import own_outputs
+from tinycompiler.passes.prune_channels import prune_channels
 from tinycompiler.passes.settle_states import settle_states
 from tinycompiler.passes.sink_transposes import sink_transposes
-from tinycompiler.passes.prune_channels import prune_channels
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,  # first: what is constant needs no other rewrite

@@ -11,7 +11,7 @@ from tinycompiler.graph import Graph, Node
 from tinycompiler.ops import Copy, Numerics
 from tinycompiler.readers import variables
 from tinycompiler.readers.blockers import problems
-from tinycompiler.readers.operators import OPERATORS, VALUES, Refused, Site
+from tinycompiler.readers.operators import OPERATORS, VALUES, Refused, Site, wrong_count
 from tinycompiler.readers.tflite import File, Operator, Subgraph, load
 from tinycompiler.tensor import DType, Tensor
 
@@ -102,13 +102,14 @@ def _nodes(main: Subgraph, numerics: Numerics) -> tuple[list[Node], list[str], d
             if not operator.name.startswith("CUSTOM:"):  # those are named by `blockers`
                 unknown.setdefault(operator.name, []).append(operator)
             continue
+        miscounted = wrong_count(operator)
+        if miscounted:
+            refused.append(f"{operator}: {miscounted}")
+            continue
         try:
             op = OPERATORS[operator.name](Site(operator, tensors))
         except Refused as refusal:
             refused.append(f"{operator}: {refusal}")
-            continue
-        except IndexError:
-            refused.append(f"{operator}: {len(operator.inputs)} inputs and {len(operator.outputs)} outputs are too few")
             continue
         inputs = tuple(name for name in operator.inputs if name is not None)
         if operator.name in VALUES:
@@ -178,4 +179,8 @@ def _objections(graph: Graph) -> list[str]:
             found.append(f"{node.name}: computes '{twice[0]}', which has a value already; the file is inconsistent")
         known.update(node.outputs)
     found += [f"output '{name}' is never computed" for name in graph.results if name not in known]
+    for name in dict.fromkeys((*graph.inputs, *graph.outputs)):
+        quantization = graph.tensors[name].quantization
+        if quantization is not None and len(quantization.scales) > 1:
+            found.append(f"'{name}', an input or output of the network, has a scale for each channel; wanted one scale")
     return found

@@ -547,3 +547,41 @@ VALUES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {**dict.fromkeys((*_FIRST, *_REDUCED), (0,)), "SPLIT": (1,), "FILL": (1,), "TRANSPOSE_CONV": (2, 1, 3)}
 )
 """Which inputs are values, where some are parameters that went into the attributes."""
+
+_MANY = 2**31
+_TWO = (
+    *("ADD", "ARG_MAX", "ARG_MIN", "BATCH_MATMUL", "BROADCAST_TO", "DIV", "EQUAL", "EXPAND_DIMS", "FILL", "GATHER"),
+    *("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "LOGICAL_AND", "LOGICAL_OR", "MAXIMUM", "MEAN", "MINIMUM"),
+    *("MIRROR_PAD", "MUL", "NOT_EQUAL", "PAD", "PRELU", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR"),
+    *("RESIZE_NEAREST_NEIGHBOR", "SPLIT", "SQUARED_DIFFERENCE", "SUB", "SUM", "TILE", "TRANSPOSE"),
+)
+_THREE = ("BATCH_TO_SPACE_ND", "PADV2", "SELECT", "SELECT_V2", "SLICE", "SPACE_TO_BATCH_ND", "SPLIT_V")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_INPUTS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        **dict.fromkeys(_TWO, (2, 2)),
+        **dict.fromkeys(_THREE, (3, 3)),
+        **dict.fromkeys(_WEIGHTED, (2, 3)),
+        **dict.fromkeys(("CONCATENATION", "PACK"), (1, _MANY)),
+        "RESHAPE": (1, 2),
+        "STRIDED_SLICE": (4, 4),
+        "TRANSPOSE_CONV": (3, 4),
+    }
+)
+"""The least and the most inputs that an operator has in a file, where that is not one; only those beyond the least may
+be absent."""
+_SPLITTING = ("SPLIT", "SPLIT_V", "UNPACK")
+
+
+def wrong_count(operator: Operator) -> str | None:
+    """A sentence when an operator has not as many inputs and outputs as its kind has in every sound file."""
+    least, most = _INPUTS.get(operator.name, (1, 1))
+    inputs, outputs = len(operator.inputs), len(operator.outputs)
+    wanted = f"{least}" if least == most else f"{least} or more" if most == _MANY else f"{least} or {most}"
+    if not least <= inputs <= most:
+        return f"it has {inputs} inputs, and {wanted} are needed; the file is inconsistent"
+    if None in operator.inputs[: inputs if most == _MANY else least]:
+        return f"one of its {inputs} inputs is absent; the file is inconsistent"
+    if outputs != 1 and not (outputs and operator.name in _SPLITTING):
+        return f"it has {outputs} outputs; the file is inconsistent"
+    return None
