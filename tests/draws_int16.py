@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests import models_int16 as models
-from tests.draws import ACTIVATIONS, Case, Pattern, case, channels, images, seeds, single, windows
+from tests.draws import ACTIVATIONS, PATTERNS, Case, Pattern, case, channels, images, seeds, single, windows
 
 Told = dict[str, Any]
+
+PATTERNS["bias 2^33"] = lambda shape, _: np.full(shape, 2**33, np.int64)
 
 exponents = st.integers(-18, -6)
 WEIGHTS = ("random", "random", "random", "all 127", "all -127", "all -128", "alternating", "zero", "small")
@@ -31,7 +34,11 @@ def weighted(draw: DrawFn, shape: tuple[int, ...], count: int, *, types: tuple[s
     if draw(st.booleans()):
         source, weight = draw(scales()), draw(scales(1e-4, 1e-1))
         ratio = draw(st.one_of(st.sampled_from((2.0**-16, 2.0**-12, 2.0**-8, 0.25, 0.5, 1.0)), st.floats(1e-9, 0.9)))
-        told |= {"input_scale": source, "weight_scale": weight, "output_scale": single(max(source * weight / ratio, 1e-8))}
+        told |= {
+            "input_scale": source,
+            "weight_scale": weight,
+            "output_scale": single(max(source * weight / ratio, 1e-8)),
+        }
         told["per_channel"] = False
     return told
 

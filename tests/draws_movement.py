@@ -81,7 +81,7 @@ def _strided_slice(draw: DrawFn) -> Told:
     kind = draw(st.sampled_from(("plain", "plain", "plain", "extended", "offset")))
     if kind == "offset":
         return draw(_offsets(shape))
-    count = draw(st.integers(1, len(shape)))
+    count = draw(st.sampled_from((len(shape), len(shape), draw(st.integers(1, len(shape))))))
     masks = {name: draw(st.integers(0, 2**count - 1)) for name in ("begin_mask", "end_mask", "shrink_axis_mask")}
     if kind == "extended":
         masks["new_axis_mask"] = draw(st.integers(0, 2**count - 1))

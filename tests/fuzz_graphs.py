@@ -2,7 +2,7 @@
 
     python -m tests.fuzz_graphs --graphs 20000 --seed 0 [--batch 100] [--board nucleo_l4r5zi] [--host] [--only SEED]
 
-Each network (`tests.fuzz_drafts`) is read from the bytes of a .tflite file. Held to one another, for every trial input:
+Each network (`tests.fuzz_steps`) is read from the bytes of a .tflite file. Held to one another, for every trial input:
 the judge, `evaluate` of the graph as read, `evaluate` of the optimized graph, and what the emulated board (or with
 `--host` this machine under sanitizers) prints. Held to its bounds: the plan. Many networks are one program, as one
 compilation and one run of an emulator cost more than a hundred networks do.
@@ -15,12 +15,13 @@ import argparse
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
@@ -31,7 +32,8 @@ from unittest.mock import patch
 import numpy as np
 
 from tests.draws import graph_of
-from tests.fuzz_drafts import STEPS, Draft, drawn
+from tests.fuzz_drafts import Draft
+from tests.fuzz_steps import STEPS, drawn
 from tests.judges import judge
 from tests.programs import prefixed, program_of
 from tinycompiler import memory
@@ -450,12 +452,19 @@ class Tally:
             "graphs": sum(self.kinds.values()),
             **{kind: self.kinds[kind] for kind in sorted({"exact", "refused", "judge", "wrong", *self.kinds})},
             "seconds": round(time.monotonic() - self.started, 1),
+            "cpu_seconds": cpu_seconds(),
             "places": dict(sorted(self.places.items())),
             "operators": dict(sorted(self.operators.items())),
             "without_step": sorted(set(OPERATORS) - set(STEPS)),
             "reasons": {kind: dict(found.most_common(12)) for kind, found in self.reasons.items()},
             "failures": self.failures,
         }
+
+
+def cpu_seconds() -> float:
+    """Of this process and its children, compilers included."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(sum(u.ru_utime + u.ru_stime for u in used), 1)
 
 
 def reason(words: str) -> str:

@@ -3,7 +3,7 @@
     python -m tests.fuzz_reader --files 200000 --seed 0 [--only NUMBER --save FILE]
 
 Files are real ones ($TINYCOMPILER_MODELS, the bundled classifier, the wake words where `pymicro_wakeword` is installed)
-and drafts of `tests.fuzz_drafts`. They are damaged byte by byte, or field by field: decoded by the reader's own schema
+and drafts of `tests.fuzz_steps`. They are damaged byte by byte, or field by field: decoded by the reader's own schema
 tables, changed to an extreme, encoded again. What must come of each: a graph, or ModelError with one plain line for
 each blocker; a refusal in a second of processor time; nothing above 500 MB. Files are tried in a child process with a
 limit on its memory. The last line is one JSON object.
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.util import find_spec
@@ -29,8 +30,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from tests.fuzz_drafts import drawn
-from tests.fuzz_graphs import Died, isolated, reason, told
+from tests.fuzz_graphs import Died, cpu_seconds, isolated, reason, told
+from tests.fuzz_steps import drawn
 from tests.tflite_builder import encode
 from tinycompiler import memory
 from tinycompiler.board import CORES
@@ -230,7 +231,7 @@ def _changed(f: Field, value: Any, donors: Sequence[Any], rng: Rng) -> Any:
         case "scalars":
             return _list(value, lambda: _scalar(f.of, rng), rng)
         case _:
-            return _list(value, lambda: {}, rng)
+            return _list(value, dict, rng)
 
 
 def _scalar(of: str, rng: Rng) -> Any:
@@ -360,10 +361,8 @@ def _resident(key: str) -> int:
 
 
 def _forget_peak() -> None:
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def limited() -> None:
@@ -434,6 +433,7 @@ class Tally:
             "files": sum(self.kinds.values()),
             **{kind: self.kinds[kind] for kind in ("graph", "refused", "wrong")},
             "seconds": round(time.monotonic() - self.started, 1),
+            "cpu_seconds": cpu_seconds(),
             "slowest_refusal_s": round(self.slowest, 3),
             "largest_mb": round(self.largest / 1e6, 1),
             "damage": dict(sorted(self.damage.items())),

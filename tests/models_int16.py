@@ -18,14 +18,10 @@ def _scale(rng: Rng, given: float | None, low: float = 1e-5, high: float = 1e-3)
     return float(rng.uniform(low, high)) if given is None else given
 
 
-def conv_2d_int16(
-    rng: Rng, shape: Shape = (1, 7, 6, 3), filters: int = 4, kernel: Pair = (3, 3), **told: Any
-) -> bytes:
+def conv_2d_int16(rng: Rng, shape: Shape = (1, 7, 6, 3), filters: int = 4, kernel: Pair = (3, 3), **told: Any) -> bytes:
     """CONV_2D; the bias is int64 or, with `bias_type` "int32", int32."""
     size, options = _window(shape, kernel, _part(told, "stride", "dilation", "padding", "activation"))
-    return _weighted(
-        rng, "CONV_2D", shape, (filters, *kernel, shape[3]), (shape[0], *size, filters), options, 0, told
-    )
+    return _weighted(rng, "CONV_2D", shape, (filters, *kernel, shape[3]), (shape[0], *size, filters), options, 0, told)
 
 
 def depthwise_conv_2d_int16(
@@ -229,7 +225,9 @@ def concatenation_int16(rng: Rng, shapes: tuple[Shape, ...] = ((1, 4, 5, 3), (1,
     return model.inputs(*names).outputs("output").build()
 
 
-def pad_int16(rng: Rng, shape: Shape = (1, 4, 5, 3), paddings: tuple[Pair, ...] = ((0, 0), (1, 2), (0, 1), (0, 0))) -> bytes:
+def pad_int16(
+    rng: Rng, shape: Shape = (1, 4, 5, 3), paddings: tuple[Pair, ...] = ((0, 0), (1, 2), (0, 1), (0, 0))
+) -> bytes:
     """PAD with zeros."""
     scale = _scale(rng, None)
     output_shape = [size + before + after for size, (before, after) in zip(shape, paddings, strict=True)]

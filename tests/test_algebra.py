@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import models
 from tests import models_algebra as algebra
-from tests.draws import Case, Pattern
+from tests.draws import Case, Pattern, graph_of, trial_inputs
+from tests.tflite_builder import ModelBuilder
 from tinycompiler.board import CORES
 from tinycompiler.errors import ModelError
 from tinycompiler.kernels import Call, lower
 from tinycompiler.ops import Numerics
+from tinycompiler.passes import optimize
 
 LITERT, TFLM = Numerics.LITERT, Numerics.TFLM
 TINY = 2.0**-20  # of an output's scale
@@ -113,3 +116,27 @@ def test_phases_hold_every_weight_once() -> None:
 def test_dynamic_weights_are_proved_like_constant_ones(numerics: Numerics, told: Any, rounding: str) -> None:
     made = case(algebra.fully_connected_dynamic, zero_points=(-128, -128), **{"units": 2, **told})
     assert call_of(made, numerics=numerics).context.rounding == rounding  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["groups", "flattened"])
+def test_channels_stay_where_weights_do_not_show_them(flat: bool) -> None:
+    """Pruning leaves outputs of grouped convolutions, and of layers that flatten their input, whole."""
+    rng = np.random.default_rng(0)
+    operator, taps = ("FULLY_CONNECTED", (64,)) if flat else ("CONV_2D", (3, 3, 2))
+    middle, last = ((1, 6), (1, 5)) if flat else ((1, 4, 4, 6), (1, 4, 4, 5))
+    unread = rng.integers(-127, 128, (5, 6), np.int8)
+    unread[:, [1, 4]] = 0  # channels of the first that the second does not read
+    model = ModelBuilder("pruned")
+    model.tensor("input", (1, 4, 4, 4), scales=0.05, zero_points=3)
+    model.tensor("first", (6, *taps), scales=0.01, data=rng.integers(-127, 128, (6, *taps), np.int8))
+    model.tensor("second", (5, 6) if flat else (5, 1, 1, 6), scales=0.01, data=unread)
+    model.tensor("first bias", (6,), "int32", scales=0.0005, data=np.zeros(6))
+    model.tensor("second bias", (5,), "int32", scales=0.002, data=np.zeros(5))
+    model.tensor("middle", middle, scales=0.2, zero_points=1)
+    model.tensor("output", last, scales=0.3, zero_points=1)
+    options = {} if flat else {"padding": 0, "stride_h": 1, "stride_w": 1}
+    model.operator(operator, ["input", "first", "first bias"], ["middle"], options=options)
+    model.operator(operator, ["middle", "second", "second bias"], ["output"], options=options)
+    graph = graph_of(model.inputs("input").outputs("output").build(), LITERT)
+    feeds = trial_inputs(graph, 0)[0]
+    np.testing.assert_array_equal(optimize(graph).evaluate(feeds)["output"], graph.evaluate(feeds)["output"])

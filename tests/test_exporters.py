@@ -161,7 +161,7 @@ def test_dilation_written_as_a_batch(tmp_path: Path) -> None:
     assert node.op.window.dilation == (2, 2)
 
 
-# Shapes computed in the network, as Keras writes a Flatten of unknown batch; float edges moved before they are quantized.
+# Shapes computed in the network, as Keras writes a Flatten of unknown batch; floats moved before they are quantized.
 
 
 def flatten() -> bytes:

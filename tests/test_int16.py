@@ -71,6 +71,26 @@ LIMITS: tuple[Case, ...] = (
         for width, c in ((1, 1), (2, 3), (5, 4), (8, 5))
     ),
     Case(models.conv_2d_int16, 1, {"shape": (2, 3, 5, 7), "filters": 3, "kernel": (1, 1)}),
+    # int64 sums
+    *(
+        Case(
+            models.depthwise_conv_2d_int16,
+            m,
+            {
+                "shape": (1, 4, 5, 3),
+                "multiplier": m,
+                "biases": Pattern("bias 2^33", (3 * m,)),
+                **SCALE,
+                "output_scale": 2.0,
+            },
+        )
+        for m in (1, 2)
+    ),
+    Case(
+        models.conv_2d_int16,
+        1,
+        {"shape": (1, 4, 5, 60), "filters": 3, "weights": Pattern("all -127", (3, 3, 3, 60)), "per_channel": False},
+    ),
 )
 
 
@@ -80,9 +100,7 @@ def cases(count: int, start: int) -> list[Case]:
 
 @PROFILES
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
-def test_networks_on_the_host(
-    core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_networks_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check_on_host([*LIMITS, *cases(6, 7)], core, numerics, tmp_path, capfd)
 
 
@@ -139,7 +157,12 @@ def test_common_networks_are_proved_and_ties_are_too() -> None:
 REFUSALS = {
     "the reference overflows": (
         models.conv_2d_int16,
-        {"shape": (1, 1, 1, 520), "kernel": (1, 1), "bias_type": "int32", "weights": Pattern("all 127", (4, 1, 1, 520))},
+        {
+            "shape": (1, 1, 1, 520),
+            "kernel": (1, 1),
+            "bias_type": "int32",
+            "weights": Pattern("all 127", (4, 1, 1, 520)),
+        },
         "int32 accumulator",
     ),
     "too fine an output": (models.mul_int16, {"scales": (1.0, 1.0), "output_scale": 0.5}, "products of int16"),

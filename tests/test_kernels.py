@@ -241,7 +241,7 @@ REFUSALS: dict[str, tuple[Case, str]] = {
     "no proof": (UNPROVED, "no integer form that could be proved equal"),
     "convolution": (window(models.conv_2d, weights=Pattern("all -128", (4, 3, 3, 8))), "-128"),
     "depth multiplier": (window(models.depthwise_conv_2d, multiplier=2), "the depth multiplier is 2; 1 is supported"),
-    "odd channels": (window(models.depthwise_conv_2d, shape=(1, 5, 5, 6)), "6 channels are not a multiple of 4"),
+    "few channels": (window(models.depthwise_conv_2d, shape=(1, 5, 5, 3)), "there are 3 channels"),
     "depthwise shift": (window(models.depthwise_conv_2d, per_channel=False, **by_multiplier(0.5)), "outside 1 to 22"),
     "depthwise bias": (
         window(
@@ -249,7 +249,7 @@ REFUSALS: dict[str, tuple[Case, str]] = {
         ),
         "some accumulator can reach 2^30",
     ),
-    "pooled channels": (window(models.max_pool_2d, shape=(1, 5, 5, 6)), "6 channels are not a multiple of 4"),
+    "pooled channels": (window(models.max_pool_2d, shape=(1, 5, 5, 3)), "there are 3 channels"),
     "pooled pixels": (
         window(models.average_pool_2d, shape=(1, 17, 17, 4), kernel=(17, 16)),
         "272 pixels can overflow sums of 16 bits",

@@ -240,7 +240,7 @@ def test_the_terminal_says_what_matters() -> None:
     missing = 3_000_000 + 9500 - 2 * 1024 * 1024
     for words in (
         "DOES NOT FIT  (linked ELF)",
-        f"flash (flash): {missing:,} bytes missing",
+        f"flash: {missing:,} bytes missing",
         "alive together",
         "would help",
     ):
@@ -269,8 +269,10 @@ def test_markdown_has_whole_tables(kind: str) -> None:
     assert text.count("```") == 2
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(digits().calls.calls)
-    assert {row.count("|") for row in rows} == {10}
-    assert re.fullmatch(r"\|(---\|){3}(--:\|){6}", rows[1])
+    # node, output, kernel, MACs, flash, scratch; columns of which nothing is known are left out
+    counted = 3 if every_report()[kind].data["run"] else 0
+    assert {row.count("|") for row in rows} == {7 + counted}
+    assert re.fullmatch(rf"\|(---\|){{3}}(--:\|){{{3 + counted}}}", rows[1])
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"schema": 1}', '{"schema": 99}', '{"schema": 1, "model": 3}'])

@@ -189,11 +189,11 @@ def ops(options: Namespace) -> Outcome:
 def doctor(_: Namespace) -> Outcome:
     """All tools."""
     found = examine()
-    rows = [
-        ("ok" if f.found else "MISSING", f.tool, f.found or f.install, "" if f.found else f"gives {f.gives}")
-        for f in found
-    ]
-    return Outcome(table(rows), {"tools": [asdict(f) for f in found]})
+    rows = [("", "tool", "found", "gives")]
+    rows += [("ok" if f.found else "MISSING", f.tool, f.found or "", f.gives) for f in found]
+    missing = [f"  {f.tool}: {f.install}" for f in found if not f.found]
+    text = "\n".join([table(rows), *(["", "to install what is missing:", *missing] if missing else [])])
+    return Outcome(text, {"tools": [asdict(f) for f in found]})
 
 
 # What the commands share.

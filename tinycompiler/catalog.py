@@ -9,9 +9,12 @@ from tinycompiler.kernels import ISAS, KERNELS
 from tinycompiler.ops import OPERATORS, Op, Reshape
 
 EDGE_TYPES = {
-    "Quantize": "float32 -> int8, uint8",
-    "Dequantize": "int8, uint8 -> float32",
-    "Requantize": "int8, uint8 -> int8, uint8",
+    "ArgMax": "int8 -> int32, int64",
+    "ArgMin": "int8 -> int32, int64",
+    "DynamicFullyConnected": "int8, weights not constant",
+    "Quantize": "float32 -> int8, uint8, int16",
+    "Dequantize": "int8, uint8, int16 -> float32",
+    "Requantize": "int8, uint8, int16 -> int8, uint8, int16, int32",
 }
 
 
@@ -27,10 +30,15 @@ class Row:
 def operator_rows() -> list[Row]:
     """One row per operator class, by name."""
     rows = [
-        Row(op.name, EDGE_TYPES.get(op.__name__, "int8"), {isa: first_kernel(op, isa) for isa in ISAS})
+        Row(op.name, EDGE_TYPES.get(op.__name__, types_of(op)), {isa: first_kernel(op, isa) for isa in ISAS})
         for op in OPERATORS
     ]
     return sorted(rows, key=lambda r: (r.operator, r.types))
+
+
+def types_of(op: type[Op]) -> str:
+    """The types of an operator's activations; with int16, weights are int8."""
+    return ", ".join(dtype.value for dtype in op.activations)
 
 
 def first_kernel(op: type[Op], isa: str) -> str:

@@ -308,15 +308,15 @@ class _Emitter:
         instance = self.instances[call.template, call.isa, call.context]
         return {
             "summary": summary.replace("*/", "* /"),
-            "invocations": [self._invocation(step, call, instance, i) for i in call.invocations],
+            "invocations": [self._invocation(call, instance, i) for i in call.invocations],
             "outputs": [{"place": self._place(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs],
         }
 
-    def _invocation(self, step: int, call: Call, instance: str, invocation: Invocation) -> dict[str, object]:
+    def _invocation(self, call: Call, instance: str, invocation: Invocation) -> dict[str, object]:
         members = [f".{key} = {c_value(value, self.symbols)}" for key, value in invocation.fields.items()]
         operands = [self._operand(name, call) for name in invocation.operands]
         if call.scratch:
-            operands.append(f"TC_ARENA({self.layout.scratch_offset(step)})")
+            operands.append(f"TC_ARENA({self.layout.scratch_offset(call)})")
         return {
             "type": f"tc_{call.template}",
             "members": wrapped(members),

@@ -8,7 +8,7 @@ from, element by element) are one buffer.
 
 from dataclasses import dataclass
 
-from tinycompiler.kernels import Calls
+from tinycompiler.kernels import Call, Calls
 from tinycompiler.memory import Buffer, Plan, check, place
 
 ALIGNMENT = 4
@@ -34,12 +34,12 @@ class Layout:
         """Where a tensor begins in the arena, in bytes."""
         return self.plan.offsets[self.owner[tensor]]
 
-    def scratch_offset(self, step: int) -> int:
-        return self.plan.offsets[scratch_name(step)]
+    def scratch_offset(self, call: Call) -> int:
+        return self.plan.offsets[scratch_name(call)]
 
 
-def scratch_name(step: int) -> str:
-    return f"scratch of step {step}"
+def scratch_name(call: Call) -> str:
+    return f"scratch of {call.node.name}"
 
 
 def lay_out(calls: Calls) -> Layout:
@@ -51,7 +51,7 @@ def lay_out(calls: Calls) -> Layout:
     _take_over(calls, owner, life)
     buffers = [Buffer(t, size_of(calls, t), *life[t], ALIGNMENT) for t in dict.fromkeys(owner.values())]
     buffers += [
-        Buffer(scratch_name(step), call.scratch, step, step, ALIGNMENT)
+        Buffer(scratch_name(call), call.scratch, step, step, ALIGNMENT)
         for step, call in enumerate(calls.calls)
         if call.scratch
     ]

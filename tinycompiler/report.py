@@ -291,7 +291,7 @@ def terminal(report: Report, *, verbose: bool = False) -> str:
     if d["shortfall"]:
         parts.append(_shortfall_lines(d["shortfall"]))
     if d["run"]:
-        parts.append(_run_lines(d["run"], d["model"]["macs"]))
+        parts.append(_run_lines(d["run"], d["model"]["macs_live"]))
     if d["verify"]:
         parts.append(_verify_lines(d["verify"]))
     if verbose:
@@ -304,11 +304,16 @@ def _header(d: Json) -> str:
     edges = [f"{e['dtype']} {'x'.join(map(str, e['shape']))}" for e in (*m["inputs"], *m["outputs"])]
     rows = [
         ("model", f"{m['name']}  ({', '.join(edges[: len(m['inputs'])])} -> {', '.join(edges[len(m['inputs']) :])})"),
-        ("", f"{m['macs']:,} MACs, numerics {m['numerics']}, SHA-256 {m['sha256'][:16]}..."),
+        ("", f"{_macs(m)}, numerics {m['numerics']}, SHA-256 {m['sha256'][:16]}..."),
         ("board", f"{d['board']} ({d['core']})"),
         ("program", d["program_digest"][:16] + "..."),
     ]
     return table(rows)
+
+
+def _macs(model: Json) -> str:
+    live, total = model["macs_live"], model["macs"]
+    return f"{total:,} MACs" if live == total else f"{live:,} MACs (of {total:,}: the others were pruned away)"
 
 
 def _verdict(d: Json) -> str:
@@ -337,17 +342,15 @@ def _plan_lines(plan: Json) -> str:
     proof = "optimal: proven by search" if plan["optimal"] and plan["arena"] != plan["lower_bound"] else proof
     return (
         f"plan.arena {plan['arena']:,}  plan.lower_bound {plan['lower_bound']:,}  ({proof})   {plan['unit']}\n"
-        f"peak at {plan['peak_node']}: " + " + ".join(f"{short(b['name'])} {b['bytes']:,}" for b in plan["peak_alive"])
+        f"peak at {plan['peak_node'] or 'the input'}, alive together: "
+        + " + ".join(f"{short(b['name'])} {b['bytes']:,}" for b in plan["peak_alive"])
     )
 
 
 def _shortfall_lines(s: Json) -> str:
     lines = [
-        f"{r['region']} ({r['kind']}): {r['missing']:,} bytes missing ({r['used']:,} of {r['capacity']:,})"
-        for r in s["regions"]
+        f"{r['region']}: {r['missing']:,} bytes missing ({r['used']:,} of {r['capacity']:,})" for r in s["regions"]
     ]
-    lines.append(f"peak at {s['peak_node'] or 'the input'}, alive together:")
-    lines.append(table([(short(b["name"]), b["bytes"], "bytes") for b in s["alive"]], right="lr", indent="  "))
     return "\n".join([*lines, "what would help:", *(f"  {h}" for h in s["help"])])
 
 
@@ -357,7 +360,7 @@ def _run_lines(run: Json, macs: int) -> str:
         per = f" ({run['instructions'] / macs:.2f} per MAC)" if macs else ""
         lines.append(f"  instructions {run['instructions']:,}{per}, counted")
     if run["cycles"]:
-        lines.append(f"  cycles       {run['cycles']:,}, {run['cycles_source']}")
+        lines += [f"  cycles       {run['cycles']:,}", f"               {run['cycles_source']}"]
     if run["stack_high_water"] is not None:
         lines.append(f"  stack        {run['stack_high_water']:,} bytes used at most (painted)")
     if run["arena_touched"] is not None:
@@ -379,19 +382,28 @@ def _layer_rows(layers: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]
     head = ("node", "output", "kernel", "MACs", "flash", "scratch", "instructions", "per MAC", "cycles")
     rows: list[tuple[object, ...]] = [head]
     for x in layers:
-        per = f"{x['instructions'] / x['macs']:.2f}" if x["instructions"] and x["macs"] else ""
+        per = f"{x['instructions'] / x['macs']:.2f}" if x["instructions"] and x["macs"] else None
         shape = "x".join(map(str, x["output"]))
         flash = x["weights"] + x["tables"]
         rows.append(
             (x["name"], shape, x["kernel"], x["macs"], flash, x["scratch"], x["instructions"], per, x["cycles"])
         )
-    return rows
+    filled = [i for i in range(len(head)) if any(row[i] is not None for row in rows[1:])]
+    return [tuple(row[i] for i in filled) for row in rows]
 
 
 def _layer_table(layers: Sequence[Mapping[str, Any]]) -> str:
     text = table(_layer_rows(layers), right="lllrrrrrr")
-    notes = [f"  {x['name']}: not {r['kernel']}: {r['why']}" for x in layers for r in x["rejected"]]
+    refused: dict[tuple[str, str], list[str]] = {}
+    for x in layers:
+        for r in x["rejected"]:
+            refused.setdefault((r["kernel"], r["why"]), []).append(x["name"])
+    notes = [f"  {kernel}: {why}: {_listed(nodes)}" for (kernel, why), nodes in refused.items()]
     return "\n".join([text, *(["why not a better kernel:", *notes] if notes else [])])
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    return nodes[0] if len(nodes) == 1 else f"{nodes[0]} and {len(nodes) - 1} more"
 
 
 def markdown(report: Report) -> str:
@@ -401,7 +413,7 @@ def markdown(report: Report) -> str:
     lines = [
         "|" + "|".join("" if c is None else f"{c:,}" if isinstance(c, int) else str(c) for c in r) + "|" for r in rows
     ]
-    lines.insert(1, "|---" * 3 + "|--:" * 6 + "|")
+    lines.insert(1, "|---" * 3 + "|--:" * (len(rows[0]) - 3) + "|")
     return f"# {d['model']['name']} on {d['board']}\n\n```\n{terminal(report)}```\n\n" + "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinycompiler.errors import UsageError
 from tinycompiler.graph import Graph
+from tinycompiler.ops import Quantize
 from tinycompiler.tensor import Array, DType, Tensor
 
 
@@ -40,8 +41,8 @@ def extreme_vectors(graph: Graph) -> list[Vector]:
     """All inputs lowest, highest, and zero."""
     inputs = [graph.tensors[name] for name in graph.inputs]
     return [
-        Vector("all lowest", tuple(_full(t, *_range(t)[:1]) for t in inputs)),
-        Vector("all highest", tuple(_full(t, _range(t)[1]) for t in inputs)),
+        Vector("all lowest", tuple(_full(t, _range(graph, t)[0]) for t in inputs)),
+        Vector("all highest", tuple(_full(t, _range(graph, t)[1]) for t in inputs)),
         Vector("all zero", tuple(_full(t, 0 if t.dtype is DType.FLOAT32 else t.zero_point) for t in inputs)),
     ]
 
@@ -102,8 +103,13 @@ def _random(rng: np.random.Generator, tensor: Tensor) -> Array:
     return rng.integers(low, high + 1, size=tensor.shape, dtype=tensor.dtype.numpy)
 
 
-def _range(tensor: Tensor) -> tuple[float, float]:
-    return (-1e30, 1e30) if tensor.dtype is DType.FLOAT32 else tensor.dtype.range
+def _range(graph: Graph, tensor: Tensor) -> tuple[float, float]:
+    """Of floats, as far as QUANTIZE is defined: the references convert the quotient to int32 before they clamp it."""
+    if tensor.dtype is not DType.FLOAT32:
+        return tensor.dtype.range
+    scales = [graph.tensors[n.outputs[0]].scale for n in graph.nodes if isinstance(n.op, Quantize)]
+    greatest = 2.0**30 * min(scales, default=1.0)
+    return -greatest, greatest
 
 
 def _full(tensor: Tensor, value: float) -> Array:

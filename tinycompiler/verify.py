@@ -130,7 +130,7 @@ def compare(
     # a state's next value is what is assigned to it, which the judge knows
     assigned = {c.node.outputs[0]: c.node.inputs[0] for c in calls.calls if isinstance(c.node.op, Assign)}
     assigned = {name: source for name, source in assigned.items() if name not in computed and source in computed}
-    own = {n for n in where if n not in computed and n not in assigned or n in network.inputs}  # no judge computes these
+    own = {n for n in where if n not in {*computed, *assigned} or n in network.inputs}  # no judge computes these
     hooks = [
         (step, i, name)
         for step, c in enumerate(calls.calls)

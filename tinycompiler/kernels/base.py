@@ -174,5 +174,14 @@ def words(values: Array) -> Array:
     return np.asarray(values, np.int64).astype(np.uint32)
 
 
+def quads(channels: int) -> Array:
+    """Channels in fours, (groups, 4); the last four overlap the ones before when the count is no multiple of 4.
+
+    Computing a few channels twice is cheaper than a second loop for the rest, and needs no code.
+    """
+    starts = np.minimum(np.arange(0, channels, 4), channels - 4)
+    return starts[:, np.newaxis] + np.arange(4)
+
+
 def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple

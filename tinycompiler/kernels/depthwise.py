@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, quads, round_up, words
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D
@@ -102,8 +102,8 @@ class DepthwiseDsp(DepthwiseKernel):
         x, y = site.inputs[0], site.outputs[0]
         if y.shape[3] != x.shape[3]:
             return f"the depth multiplier is {y.shape[3] // x.shape[3]}; 1 is supported"
-        if x.shape[3] % 4:
-            return f"{x.shape[3]} channels are not a multiple of 4"
+        if x.shape[3] < 4:
+            return f"there are {x.shape[3]} channels; 4 or more are supported"
         r = requantization(site, tap_weights(site), clamp_of(site.op))
         live = ~r.constant
         if ((r.shift < 1) | (r.shift > 22))[live].any():
@@ -118,11 +118,12 @@ class DepthwiseDsp(DepthwiseKernel):
         """
         _, bias, multiplier, constant, shift = pad_channels(weights, r, zero_point, clamp)
         channels, taps = weights.shape
+        groups = quads(channels)
         padded = np.zeros((channels, round_up(taps, 2)), np.int8)
         padded[:, :taps] = weights
         # (groups of channels, channel, pairs of taps, tap)
-        grouped = padded.reshape(channels // 4, 4, -1, 2)
+        grouped = padded[groups].reshape(len(groups), 4, -1, 2)
         order = np.stack([grouped[:, [0, 2]], grouped[:, [1, 3]]], axis=1)  # (groups, word, half, pairs, tap)
-        packed = np.ascontiguousarray(order.transpose(0, 3, 1, 4, 2)).reshape(channels // 4, -1).view(np.uint32)
-        quads = [words(v).reshape(-1, 4) for v in (bias, multiplier, constant, shift)]
-        return np.column_stack([quads[0], packed, *quads[1:]]).astype(np.uint32).ravel()
+        packed = np.ascontiguousarray(order.transpose(0, 3, 1, 4, 2)).reshape(len(groups), -1).view(np.uint32)
+        first, *rest = (words(v[groups]) for v in (bias, multiplier, constant, shift))
+        return np.column_stack([first, packed, *rest]).astype(np.uint32).ravel()

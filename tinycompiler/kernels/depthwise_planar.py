@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, quads, words
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.ops import DepthwiseConv2D
+from tinycompiler.tensor import Array
 from tinycompiler.tensor import DType
 
 SCRATCH = 1024
@@ -103,7 +104,7 @@ def pixel_cost(site: Site) -> int:
 
 
 class DepthwisePlanar(Kernel):
-    """Armv7E-M and Armv8-M with DSP, 3x3, any channel count that is a multiple of 4."""
+    """Armv7E-M and Armv8-M with DSP, 3x3, four channels or more."""
 
     name = "depthwise_3x3_s8_planar"
     template = "depthwise_planar"
@@ -164,8 +165,8 @@ class DepthwisePlanar(Kernel):
             scratch=lines.strip_bytes(strip),
         )
 
-    def _pack(self, site: Site, lines: Lines) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-        """Per channel: three rows of three weights and a zero byte; doubled bias, multiplier, rounding constant,
+    def _pack(self, site: Site, lines: Lines) -> Array:
+        """Per channel, in fours: three rows of three weights and a zero byte; doubled bias, multiplier, rounding constant,
         shift.
         """
         clamp, y = clamp_of(site.op), site.outputs[0]
@@ -178,4 +179,6 @@ class DepthwisePlanar(Kernel):
         padded = np.zeros((len(weights), 3, 4), np.int8)
         padded[:, :, :3] = square
         rows = padded.reshape(len(weights), 12).view(np.uint32)
-        return np.column_stack([rows, *(words(v) for v in (2 * bias, multiplier, constant, shift))]).ravel()
+        tail = (words(v[: len(weights)]) for v in (2 * bias, multiplier, constant, shift))
+        stream: Array = np.column_stack([rows, *tail]).astype(np.uint32)[quads(len(weights))].ravel()
+        return stream

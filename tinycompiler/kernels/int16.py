@@ -116,18 +116,12 @@ def is_proved(real: float, reach: int) -> bool:
         return False
     last = min(reach, int(OUTSIDE / real) + 1)  # monotonic: beyond it, both are clamped
     exact = Fraction(real)
-    if _bits(exact.numerator) <= 22:
+    if exact.numerator.bit_length() <= 22:
         return True  # sum · real has 53 bits: double is exact, and so is a low word of zeros
-    checked = 0
-    for magnitude in close_calls(exact, Fraction(2, 1 << right) + Fraction(1, 1 << 37), last):
-        checked += 1
-        if checked > CLOSE_CALLS or not all(_agree(total, real) for total in (magnitude, -magnitude)):
+    for number, magnitude in enumerate(close_calls(exact, Fraction(2, 1 << right) + Fraction(1, 1 << 37), last)):
+        if number >= CLOSE_CALLS or not all(_agree(total, real) for total in (magnitude, -magnitude)):
             return False
     return True
-
-
-def _bits(odd: int) -> int:
-    return odd.bit_length()
 
 
 def _agree(total: int, real: float) -> bool:

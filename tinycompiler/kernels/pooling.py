@@ -59,8 +59,8 @@ class PoolDsp(PoolScalar):
     def why_not(self, site: Site) -> str | None:
         assert isinstance(site.op, Pool2D)
         channels, (kh, kw) = site.inputs[0].shape[3], site.op.window.kernel
-        if channels % 4:
-            return f"{channels} channels are not a multiple of 4"
+        if channels < 4:
+            return f"there are {channels} channels; 4 or more are supported"
         if isinstance(site.op, AveragePool2D) and kh * kw > 256:
             return f"a window of {kh * kw} pixels can overflow sums of 16 bits; at most 256 are supported"
         return None

@@ -52,9 +52,14 @@ class Add(Elementwise):
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         problem = super().why_not(inputs, outputs)
-        if problem is None and outputs[0].dtype is DType.INT16 and self.multipliers(inputs, outputs)[2].shift > 0:
+        if problem is None and outputs[0].dtype is DType.INT16 and not self._is_fraction(inputs, outputs):
             return f"the output's scale {outputs[0].scale:.6g} is too small for a sum of such inputs"
         return problem
+
+    def _is_fraction(self, inputs: Tensors, outputs: Tensors) -> bool:
+        """Whether the sum is scaled down, as the references demand."""
+        real = 2 * max(t.scale for t in inputs) / ((1 << self.left_shift(outputs)) * outputs[0].scale)
+        return real < 1 and self.multipliers(inputs, outputs)[2].shift <= 0
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
         if self.shifts(inputs, outputs, numerics) is None:
@@ -106,7 +111,9 @@ class Mul(Elementwise):
     activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
-        if outputs[0].dtype is DType.INT16 and self.multiplier(inputs, outputs, numerics).shift > 0:
+        y = outputs[0]
+        too_small = inputs[0].scale * inputs[1].scale >= y.scale
+        if y.dtype is DType.INT16 and (too_small or self.multiplier(inputs, outputs, numerics).shift > 0):
             return f"the output's scale {outputs[0].scale:.6g} is too small: products of int16 would overflow"
         return None
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinycompiler.fixed_point import (
     Multiplier,
@@ -68,11 +67,8 @@ def reach_of(weights: Ints, bias: Ints) -> list[int]:
     return [int(s) * LEAST + abs(int(b)) for s, b in zip(sums, bias, strict=True)]
 
 
-def overflow_why_not(weights: Ints, bias: Ints, kind: DType, scales: Sequence[float], *, floats: bool = False) -> str | None:
-    """A sentence when some input takes the references' arithmetic beyond its range; `scales` are in · weight / out.
-
-    With `floats`, an int64 accumulator is multiplied in double and not by a 15-bit multiplier.
-    """
+def overflow_why_not(weights: Ints, bias: Ints, kind: DType, scales: Sequence[float]) -> str | None:
+    """A sentence when some input takes the references' arithmetic beyond its range; `scales` are in · weight / out."""
     limit = 31 if kind is DType.INT32 else 47
     for channel, (reach, scale) in enumerate(zip(reach_of(weights, bias), scales, strict=True)):
         place = f"output channel {channel} can reach"
@@ -81,13 +77,18 @@ def overflow_why_not(weights: Ints, bias: Ints, kind: DType, scales: Sequence[fl
                 f"{place} {reach:,} in an {kind.value} accumulator (limit 2^{limit}): convert with an int64 bias, or "
                 "retrain with weight decay"
             )
-        shift = quantize_multiplier(scale).shift
-        if kind is DType.INT64 and (reach * scale >= 2**31 or (shift > REDUCED_SHIFT and not floats)):
+        if not reach * scale < 2**31 or not _is_scalable(reach, scale, kind):
             return (
-                f"{place} {reach * scale:.3g} steps of the output before it is clamped, by a multiplier of {scale:.3g}, "
-                "where the references are undefined: the output's scale is far too small; calibrate the network again"
+                f"{place} {reach * scale:.3g} steps of the output before it is clamped, by a multiplier of {scale:.3g},"
+                " where the references are undefined: the output's scale is far too small; calibrate the network again"
             )
     return None
+
+
+def _is_scalable(reach: int, scale: float, kind: DType) -> bool:
+    """Whether the references' left shift stays in their integers."""
+    shift = quantize_multiplier(min(scale, 2.0**126)).shift
+    return reach << max(shift, 0) < 2**31 if kind is DType.INT32 else shift <= REDUCED_SHIFT
 
 
 def requantize(accumulators: Ints, chosen: Sequence[Multiplier], kind: DType, clamp: Clamp) -> Array:
@@ -252,8 +253,8 @@ def softmax_why_not(source: Tensor, target: Tensor, beta: float) -> str | None:
     """What SOFTMAX asks of int16 scales."""
     if abs(target.scale * 32768 - 1) > 0.001:
         return f"output scale {target.scale:.6g} must be 1/32768 where activations are int16"
-    if not 0 < beta * source.scale or softmax_multiplier(source, beta).shift > 15:
-        return f"beta {beta} times the input's scale {source.scale:.6g} must be above 0 and below 5"
+    if not 0 < beta * source.scale <= 5:
+        return f"beta {beta} times the input's scale {source.scale:.6g} must be above 0 and at most 5"
     if source.shape[-1] > 65535:
         return f"{source.shape[-1]:,} values in a row can overflow the references' sum; 65,535 are supported"
     return None
@@ -272,8 +273,3 @@ def softmax(rows: Ints, m: Multiplier, numerics: Numerics) -> Ints:
     right = 30 - headroom
     result: Ints = np.clip((powers * reciprocal + (np.int64(1) << (right - 1))) >> right, 0, LEAST - 1)
     return result
-
-
-def real_array(values: Sequence[float]) -> NDArray[np.float64]:
-    """Scales for arithmetic in double."""
-    return np.array(values, np.float64)

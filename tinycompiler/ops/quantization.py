@@ -65,7 +65,7 @@ class Requantize(Unary):
     @staticmethod
     def multiplier(source: Tensor, target: Tensor) -> Multiplier:
         """in_scale / out_scale, in double."""
-        return quantize_multiplier(source.scale / target.scale)
+        return quantize_multiplier(min(source.scale / target.scale, 2.0**126))
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
         m = self.multiplier(source, target)

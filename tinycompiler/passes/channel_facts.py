@@ -201,7 +201,7 @@ def _needs(graph: Graph, node: Node, constants: Constants, needed: dict[str, Mas
 
 def _bound(graph: Graph, node: Node, y: Tensor, needed: dict[str, Mask]) -> Mask:
     """What of a node's output y must be there because the inputs have it."""
-    if isinstance(node.op, Conv2D | FullyConnected):
+    if isinstance(node.op, Conv2D | FullyConnected) and _plain(graph, node):
         return np.zeros(channels_of(y), np.bool_)
     if not _channel_by_channel(graph, node):
         return np.ones(channels_of(y), np.bool_)

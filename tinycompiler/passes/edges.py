@@ -65,7 +65,7 @@ def _float_edges(graph: Graph) -> Graph:
 
 
 def _is_quantized(tensor: Tensor) -> bool:
-    return tensor.dtype in (DType.INT8, DType.UINT8) and tensor.quantization is not None
+    return tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16) and tensor.quantization is not None
 
 
 def file_inputs(network: Graph, graph: Graph, values: Sequence[Array]) -> list[Array]:

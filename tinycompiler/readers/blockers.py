@@ -30,6 +30,8 @@ EDGES = (
 )
 """Operators that compute nothing in float: they stand at the edges, or move or convert whatever they get."""
 SUBGRAPH_CALLS = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE")
+MOST_ELEMENTS = 1 << 23  # of a tensor that is computed; eight times as many of all of them
+LEAST_SCALE, GREATEST_SCALE = 1e-30, 1e30  # so that quotients of two are finite and normal in float32, nearly always
 QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 
 
@@ -141,6 +143,13 @@ def _shapes(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
     for tensor in broken:
         if not tensor.is_constant:
             yield f"tensor '{tensor.name}': dynamic shape {list(tensor.shape)}, wanted sizes above 0; {FIXED_SHAPE}"
+    large = [tensor for tensor in used if tensor.elements > MOST_ELEMENTS and not tensor.is_constant]
+    if large:
+        found = f"{large[0].elements:,} elements, more than any board has room for"
+        yield f"{_quoted(large)}: {found}; up to {MOST_ELEMENTS:,} are read"
+    together = sum(tensor.elements for tensor in used if not tensor.is_constant and tensor not in broken)
+    if together > 8 * MOST_ELEMENTS and not large:
+        yield f"its tensors hold {together:,} elements together, far more than any board's memory"
 
 
 def _is_dynamic(tensor: Tensor, details: Details) -> bool:
@@ -165,10 +174,9 @@ def _numbers(tensor: Tensor, details: Details) -> Iterator[str]:
     """Scales and zero points that no sound converter writes."""
     assert tensor.quantization is not None
     scales, place = tensor.quantization.scales, f"tensor '{tensor.name}'"
-    zero_is_bad = len(scales) == 1  # a channel of zeros may have the scale 0
-    bad = [scale for scale in scales if not isfinite(scale) or scale < 0 or (scale == 0 and zero_is_bad)]
+    bad = _bad_scales(tensor)
     if bad:
-        yield f"{place}: a scale of {bad[0]}, wanted a positive number; {AGAIN}"
+        yield f"{place}: a scale of {bad[0]}, wanted a positive number between 1e-30 and 1e30; {AGAIN}"
     low, high = tensor.dtype.range if tensor.dtype is not DType.BOOL else (0, 1)
     if any(not low <= zero_point <= high for zero_point in details.zero_points):
         yield f"{place}: a zero point outside {low} to {high}; {AGAIN}"
@@ -179,6 +187,22 @@ def _numbers(tensor: Tensor, details: Details) -> Iterator[str]:
             f"{place}: quantized per channel with zero points other than 0, wanted symmetric weights "
             f"(TFLite's 8-bit quantization specification); {AGAIN}"
         )
+
+
+def _bad_scales(tensor: Tensor) -> list[float]:
+    """Scales with which nothing can be computed. One of many may be 0 or nearly so, for a channel of zeros."""
+    scales = tensor.quantization.scales if tensor.quantization else ()
+    least = LEAST_SCALE if len(scales) == 1 else 0.0
+    return [scale for scale in scales if not isfinite(scale) or not least <= scale <= GREATEST_SCALE]
+
+
+def unsound(main: Subgraph) -> frozenset[str]:
+    """Tensors whose shape or scale is no shape or scale; operators that look at them find nonsense only."""
+    return frozenset(
+        t.name
+        for t in main.tensors
+        if (not t.is_constant and (min(t.shape, default=1) <= 0 or t.elements > MOST_ELEMENTS)) or _bad_scales(t)
+    )
 
 
 def _storage(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 What a damaged file may say is checked here, once: every read lies inside the file (by `flatbuffers` and `struct`), a
 vector's length is compared with the file before anything is allocated, and all vectors together may hold no more than
-about twice the file's size, so that entries that point at each other cannot multiply.
+about twice the file's size, so that entries that point at each other cannot multiply; nor more than any network for a
+microcontroller needs, so that a file with a million operators is refused at once.
 """
 
 import struct
@@ -25,6 +26,12 @@ SCALARS: Mapping[str, Any] = MappingProxyType({
 
 # Everything that reading a damaged file can raise in flatbuffers, struct, numpy and plain Python.
 FOREIGN = (struct.error, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError)
+
+
+MOST_TABLES = 16_384
+"""In all vectors of tables: operators, tensors, buffers and so on. Networks for microcontrollers have some hundreds."""
+MOST_BYTES = 1 << 24
+"""In all vectors that become Python's objects: names, shapes, scales. Weights are not among them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class Decoder:
     def __init__(self, data: bytes, path: list[str]) -> None:
         self.data = data
         self.path = path
-        self._budget = 2 * len(data) + 4096  # bytes; what converters write takes about an eighth of it
+        self._budget = min(2 * len(data) + 4096, MOST_BYTES)  # what converters write takes about an eighth of it
+        self._tables_left = MOST_TABLES
 
     def root(self, name: str) -> dict[str, Any]:
         """The file's root table, of type `name`."""
@@ -162,6 +170,9 @@ class Decoder:
 
     def _tables(self, of: str, position: int) -> tuple[dict[str, Any], ...]:
         start, length = self._vector(position, 4)
+        self._tables_left -= length
+        if self._tables_left < 0:
+            raise ValueError(f"more than {MOST_TABLES:,} entries, and no network for a microcontroller has so many")
         tables = []
         for index in range(length):
             self._spend(32)  # about what a table takes in the file

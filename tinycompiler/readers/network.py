@@ -10,11 +10,10 @@ from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph, Node
 from tinycompiler.ops import Copy, Numerics
 from tinycompiler.readers import variables
-from tinycompiler.readers.blockers import problems
+from tinycompiler.readers.blockers import problems, unsound
 from tinycompiler.readers.operators import OPERATORS, VALUES, Refused, Site, wrong_count
 from tinycompiler.readers.tflite import File, Operator, Subgraph, load
 from tinycompiler.tensor import DType, Tensor
-
 
 SHAPE_TYPES = (DType.INT32, DType.INT64)
 
@@ -45,7 +44,7 @@ def inspect(path: Path, numerics: Numerics = Numerics.LITERT) -> Inspection:
     # A network of another arithmetic would have every operator refused for the same one reason.
     integer = any(t.dtype is DType.INT8 for t in main.tensors)
     if integer or not blockers:
-        nodes, refused, known = _nodes(main, numerics)
+        nodes, refused, known = _nodes(main, numerics, unsound(main) if blockers else frozenset())
         blockers += refused
     if not blockers:
         graph, problems_of_state = _graph(path.stem, file, nodes, known, numerics)
@@ -66,7 +65,8 @@ def _graph(
         walk.take(operator, tensors)
     read = [replace(n, inputs=tuple(walk.aliases.get(i, i) for i in n.inputs)) for n in nodes]
     # an output that is read from a variable keeps its name, by which a reference knows it
-    read += [Node(f"copy {o}", Copy(), (walk.aliases[o],), (o,)) for o in dict.fromkeys(main.outputs) if o in walk.aliases]
+    copied = [o for o in dict.fromkeys(main.outputs) if o in walk.aliases]
+    read += [Node(f"copy {o}", Copy(), (walk.aliases[o],), (o,)) for o in copied]
     read, states = walk.states(read, tensors)
     graph = Graph(c_identifier(stem), main.inputs, main.outputs, (), tensors, numerics, states)
     return graph.with_nodes(read), walk.problems
@@ -86,14 +86,19 @@ def c_identifier(name: str) -> str:
     return f"{named}_net" if named in TAKEN else named
 
 
-def _nodes(main: Subgraph, numerics: Numerics) -> tuple[list[Node], list[str], dict[str, Tensor]]:
-    """The nodes, refusals, and all tensors: those that say shapes are constants now."""
+def _nodes(
+    main: Subgraph, numerics: Numerics, passed_over: frozenset[str]
+) -> tuple[list[Node], list[str], dict[str, Tensor]]:
+    """The nodes, refusals, and all tensors: those that say shapes are constants now.
+
+    Operators at tensors that are `passed_over`, as something blocks those already, are not looked at.
+    """
     tensors = {t.name: t for t in main.tensors}
     nodes: list[Node] = []
     refused: list[str] = []
     unknown: dict[str, list[Operator]] = {}
     for operator in main.operators:
-        if operator.name in variables.OPERATORS:
+        if operator.name in variables.OPERATORS or not passed_over.isdisjoint((*operator.inputs, *operator.outputs)):
             continue
         if operator.name == "SHAPE" and _is_shape(operator, tensors):
             tensors[operator.outputs[0]] = _shape(operator, tensors)

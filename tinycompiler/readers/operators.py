@@ -117,6 +117,13 @@ class Site:
     def bit(self, mask: str, index: int) -> int:
         return self.option(mask) >> index & 1
 
+    def real(self, name: str, default: float) -> float:
+        """A real option of ordinary size."""
+        value = float(self.options.get(name, default))
+        if not abs(value) < 1e30:
+            raise Refused(f"its {name} is {value}, and a number of ordinary size is needed")
+        return value
+
     def constant(self, index: int, what: str) -> list[int]:
         """The integers of a constant input."""
         if index >= len(self.inputs) or self.inputs[index].data is None:
@@ -454,6 +461,13 @@ def _quantize(s: Site) -> Op:
     return Requantize()
 
 
+def _softmax(s: Site) -> Op:
+    beta = s.real("beta", 1.0)
+    if beta <= 0:
+        raise Refused(f"its beta is {beta}, and a positive number is needed")
+    return Softmax(beta)
+
+
 OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
     {
         "ABS": lambda _: Abs(),
@@ -482,7 +496,7 @@ OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
         "GREATER": lambda _: Greater(),
         "GREATER_EQUAL": lambda _: GreaterEqual(),
         "HARD_SWISH": lambda _: HardSwish(),
-        "LEAKY_RELU": lambda s: LeakyRelu(float(s.options.get("alpha", 0.0))),
+        "LEAKY_RELU": lambda s: LeakyRelu(s.real("alpha", 0.0)),
         "LESS": lambda _: Less(),
         "LESS_EQUAL": lambda _: LessEqual(),
         "LOG": lambda _: Log(),
@@ -518,7 +532,7 @@ OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
         "SELECT": lambda _: Select(),
         "SELECT_V2": lambda _: SelectV2(),
         "SLICE": _slice,
-        "SOFTMAX": lambda s: Softmax(float(s.options.get("beta", 1.0))),
+        "SOFTMAX": _softmax,
         "SPACE_TO_BATCH_ND": _space_to_batch,
         "SPACE_TO_DEPTH": lambda s: SpaceToDepth(_block(s, deep=False)),
         "SPLIT": _split,

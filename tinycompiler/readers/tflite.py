@@ -25,6 +25,8 @@ from tinycompiler.tensor import Array, DType, Quantization, Tensor
 # The file's types that a Tensor can hold, and below them those that are widened on reading (`blockers` names them).
 DTYPES: Mapping[str, DType] = MappingProxyType({dtype.name: dtype for dtype in DType})
 WIDENED: Mapping[str, DType] = MappingProxyType({"FLOAT16": DType.FLOAT32, "INT4": DType.INT8})
+MOST_BYTES = 1 << 27
+LONGEST_NAME = 500  # characters; converters join the names of fused layers
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ def load(path: Path) -> File:
         kind = " (a SavedModel? convert it with tf.lite.TFLiteConverter.from_saved_model)"
         raise ModelError(f"{path}: a folder{kind if (path / 'saved_model.pb').exists() else ''}, wanted a .tflite file")
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ModelError(f"{path.name}: {size:,} bytes; up to {MOST_BYTES:,} are read, far above any board's flash")
         return parse(path.read_bytes(), name=path.name)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
@@ -138,7 +143,7 @@ class _Reader:
         return File(subgraphs, model["description"], signatures)
 
     def subgraph(self, index: int, table: Mapping[str, Any]) -> Subgraph:
-        names = _unique(tensor["name"] for tensor in table["tensors"])
+        names = _unique(plain(tensor["name"]) for tensor in table["tensors"])
         operators = tuple(self.operator(number, row, names) for number, row in enumerate(table["operators"]))
         self.where[:] = [f"inputs and outputs of subgraph {index}"]
         inputs, outputs = _names(table["inputs"], names), _names(table["outputs"], names)
@@ -148,7 +153,7 @@ class _Reader:
             self.tensor(name, row, details[name], name in written)
             for name, row in zip(names, table["tensors"], strict=True)
         )
-        return Subgraph(table["name"], tensors, inputs, outputs, operators, MappingProxyType(details))
+        return Subgraph(plain(table["name"]), tensors, inputs, outputs, operators, MappingProxyType(details))
 
     def operator(self, index: int, table: Mapping[str, Any], names: Sequence[str]) -> Operator:
         self.where[:] = [f"operator {index}"]
@@ -159,7 +164,7 @@ class _Reader:
         self.where[:] = [f"operator {index} {name}"]
         options = self.custom_options(table) if name == "CUSTOM" else _options(name, table)
         if name == "CUSTOM":
-            name = f"CUSTOM:{code['custom_code']}"
+            name = f"CUSTOM:{plain(code['custom_code'])}"
         inputs = tuple(None if i == -1 else _at(names, i) for i in table["inputs"])
         return Operator(index, name, code["version"], options, inputs, _names(table["outputs"], names))
 
@@ -225,7 +230,7 @@ class _Reader:
         return stored
 
     def signature(self, table: Mapping[str, Any], subgraphs: Sequence[Subgraph]) -> Signature:
-        self.where[:] = [f"signature '{table['signature_key']}'"]
+        self.where[:] = [f"signature '{plain(table['signature_key'])}'"]
         tensors = _at(subgraphs, table["subgraph_index"]).tensors
         inputs, outputs = (
             tuple((entry["name"], _at(tensors, entry["tensor_index"]).name) for entry in table[side])
@@ -243,6 +248,12 @@ def _at(items: Sequence[Any], index: int) -> Any:
 
 def _names(indices: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(_at(names, index) for index in indices)
+
+
+def plain(text: str) -> str:
+    """A name from the file as part of one line: no breaks, no control characters, no more than fits a screen."""
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _unique(names: Any) -> tuple[str, ...]:
@@ -264,7 +275,7 @@ def _options(name: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
     wanted = schema.OPTIONS.get(name, found)
     if found != wanted:
         raise ValueError(f"{found} instead of {wanted}")
-    return MappingProxyType(values)
+    return MappingProxyType({key: plain(value) if isinstance(value, str) else value for key, value in values.items()})
 
 
 def _quantization(table: Mapping[str, Any] | None, shape: tuple[int, ...]) -> Quantization | None:

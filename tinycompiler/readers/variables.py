@@ -18,6 +18,16 @@ from tinycompiler.tensor import Array, Tensor
 
 OPERATORS = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 
+COUNTS = {"CALL_ONCE": (0, 0), "VAR_HANDLE": (0, 1), "READ_VARIABLE": (1, 1), "ASSIGN_VARIABLE": (2, 0)}
+"""Inputs and outputs of each."""
+MISCOUNTED = "it has not the inputs and outputs of its kind; the file is inconsistent"
+
+
+def well_formed(operator: Operator) -> bool:
+    """Whether a variable operator has as many inputs and outputs as its kind, and none is absent."""
+    return (len(operator.inputs), len(operator.outputs)) == COUNTS[operator.name] and None not in operator.inputs
+
+
 Key = tuple[object, object]
 """Container and shared name: what makes two handles one variable, across subgraphs."""
 
@@ -38,6 +48,9 @@ class Variables:
 
     def take(self, operator: Operator, tensors: dict[str, Tensor]) -> None:
         """One variable operator; others are none of our business."""
+        if operator.name in COUNTS and not well_formed(operator):
+            self.problems.append(f"{operator}: {MISCOUNTED}")
+            return
         match operator.name:
             case "VAR_HANDLE":
                 self._handle(operator)
@@ -131,7 +144,9 @@ def _initialize(subgraph: Subgraph, initial: dict[Key, Array], problems: list[st
     tensors = {t.name: t for t in subgraph.tensors}
     handles: dict[str, Key] = {}
     for operator in subgraph.operators:
-        if operator.name == "VAR_HANDLE":
+        if operator.name in COUNTS and not well_formed(operator):
+            problems.append(f"{operator} of subgraph '{subgraph.name}': {MISCOUNTED}")
+        elif operator.name == "VAR_HANDLE":
             handles[operator.outputs[0]] = _key(operator)
         elif operator.name == "ASSIGN_VARIABLE" and len(operator.inputs) == 2 and operator.inputs[0] in handles:
             value = tensors.get(operator.inputs[1] or "")
