@@ -15,9 +15,7 @@ from tinycompiler.ops import Numerics
 from tinycompiler.ops.unary import Float
 
 ONLY = {
-    **dict.fromkeys(
-        ("EXP", "GELU", "LOG", "NEG", "RELU_0_TO_1", "RELU_N1_TO_1", "SELECT", "SQRT"), (Numerics.LITERT,)
-    ),
+    **dict.fromkeys(("EXP", "GELU", "LOG", "NEG", "RELU_0_TO_1", "RELU_N1_TO_1", "SELECT", "SQRT"), (Numerics.LITERT,)),
     "ELU": (Numerics.TFLM,),
 }
 """Operators that one judge runs."""
@@ -163,3 +161,24 @@ ELEMENTWISE: dict[str, SearchStrategy[Case]] = {
     "SELECT_V2": _several("SELECT_V2", _select("SELECT_V2").map(_select_v2)),
     "CAST": _cast(),
 }
+
+_SCALES = {"input_scale": single(0.11), "output_scale": single(0.1)}
+_RIVALS: Told = {"shapes": ((256, 256), (256, 1)), "constant": 1}
+DIFFERENT: dict[str, Case] = {
+    "ABS": Case(models.unary, 0, {"operator": "ABS", **_SCALES}),
+    "LEAKY_RELU": Case(
+        models.unary,
+        0,
+        {"operator": "LEAKY_RELU", **_SCALES, "output_scale": single(0.01), "options": {"alpha": 0.3}},
+    ),
+    "TANH": Case(
+        models.unary, 0, {"operator": "TANH", "input_scale": 0.07466787844896317, **models.RESTRICTED["TANH"]}
+    ),
+    "PRELU": Case(
+        models.several, 0, {"operator": "PRELU", **_RIVALS, "scales": (single(0.11), single(0.03), single(0.01))}
+    ),
+    "DIV": Case(
+        models.several, 0, {"operator": "DIV", **_RIVALS, "scales": (single(0.03), single(0.03), single(0.0002))}
+    ),
+}
+"""Operators of which the references differ, and a network that shows it."""

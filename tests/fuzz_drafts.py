@@ -97,13 +97,9 @@ class Draft:
         used = {*inputs, *outputs, *read, *written}
         tensors = {n: t for n, t in self.tensors.items() if n in used}
         draft = Draft(tensors, rest, tuple(inputs), tuple(outputs))
-        if (
-            not outputs
-            or not rest
-            or any(n not in {*inputs, *written} and not _has_data(t) for n, t in tensors.items())
-        ):
-            return None
-        return draft
+        known = {*inputs, *written}
+        homeless = any(n not in known and t.data is None for n, t in tensors.items())
+        return None if not outputs or not rest or homeless else draft
 
     def __str__(self) -> str:
         lines = []
@@ -113,10 +109,6 @@ class Draft:
             lines.append(f"  {name}: {t.shape} {t.dtype}{scales} {t.zero_point}{data}")
         lines += [f"  {made}" for made in self.operators]
         return "\n".join([*lines, f"  inputs {', '.join(self.inputs)}", f"  outputs {', '.join(self.outputs)}"])
-
-
-def _has_data(told: Told) -> bool:
-    return told.data is not None
 
 
 class Grower:

@@ -169,8 +169,8 @@ def attempt(seed: int, draft: Draft, place: Place, tell: Callable[[str], None] =
         for name, mine, other in zip(graph.outputs, ours, theirs, strict=True):
             _same("evaluate", f"trial {number}, {name} against the judge", mine, other)
         again = optimized.evaluate(feeds)
-        for name, mine, other in zip(graph.outputs, ours, optimized.outputs, strict=True):
-            _same("optimize", f"trial {number}, {name} of the optimized graph", again[other], mine)
+        for name, mine, same in zip(graph.outputs, ours, optimized.outputs, strict=True):
+            _same("optimize", f"trial {number}, {name} of the optimized graph", again[same], mine)
         wanted.append([np.ascontiguousarray(value).tobytes() for value in ours])
     return Tried(seed, optimized, trials, wanted)
 

@@ -258,7 +258,7 @@ REFUSALS: dict[str, tuple[Case, str]] = {
         window(models.mul, scales=(1.0, 1.0), output_scale=2.0**-14),
         "the output is shifted right by -15; -13 to 30",
     ),
-    "great sum": (window(models.add, scales=(1.0, 1.0), output_scale=2.0**-19), "; 0 to 30 are supported"),
+    "small sum": (window(models.add, scales=(2.0**-10, 2.0**-10), output_scale=8.0), "; 0 to 30 are supported"),
 }
 
 

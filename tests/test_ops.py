@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import models, models_algebra
+from tests import draws_elementwise, models, models_algebra
 from tests.draws import STRATEGIES, Case, Pattern, seeds, trial_inputs
 from tests.judges import judge
 from tinycompiler.errors import ModelError
@@ -77,7 +77,9 @@ DIFFERENT = {
             "output_scale": 0.07754269242286682,
         },
     ),
+    "RELU": Case(models.relu, 0, {"shape": (1, 256), "input_scale": 0.11, "output_scale": 0.1}),
     "RELU6": Case(models.relu6, 0, {"shape": (1, 16, 16, 1), "input_scale": 0.05, "output_scale": 0.1}),
+    **draws_elementwise.DIFFERENT,
 }
 """Operators of which the references differ, and a network that shows it."""
 

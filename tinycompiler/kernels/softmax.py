@@ -33,4 +33,5 @@ class SoftmaxScalar(Kernel):
             "depth": depth,
         }
         in_place = (x.name,) if takes_over(x, y) else ()
-        return Lowered(("high", "reciprocal"), SoftmaxContext(), (Invocation((x.name, y.name), fields),), in_place=in_place)
+        calls = (Invocation((x.name, y.name), fields),)
+        return Lowered(("high", "reciprocal"), SoftmaxContext(), calls, in_place=in_place)

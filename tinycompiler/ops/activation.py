@@ -89,6 +89,10 @@ DISTANCES = 256
 """Values of x - zero_point of 8 bits are smaller than this, in magnitude."""
 
 
+GREATEST = 2.0**126
+"""A real multiplier beyond this is refused anyway."""
+
+
 def distances(tensor: Tensor) -> int:
     """The same of any integer type, with symmetric int16."""
     return 32768 if tensor.dtype is DType.INT16 else DISTANCES
@@ -110,7 +114,7 @@ def ratio(source: Tensor, target: Tensor, numerics: Numerics, factor: float = 1.
     wide = np.float32 if numerics is Numerics.LITERT else np.float64
     with np.errstate(over="ignore"):
         real = float(wide(source.scale) * wide(factor) / wide(target.scale))
-    return quantize_multiplier(min(real, 2.0**126))
+    return quantize_multiplier(min(real, GREATEST))
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,10 @@ class SquaredDifference(Elementwise):
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         problem = super().why_not(inputs, outputs)
-        square = (2 * max(t.scale for t in inputs)) ** 2 / (1 << 2 * self.LEFT_SHIFT) if problem is None else 0.0
-        return problem if fits_one(square, outputs[0]) or problem else TOO_FINE.format(outputs[0].scale)
+        if problem:
+            return problem
+        square = (2 * max(t.scale for t in inputs)) ** 2 / (1 << 2 * self.LEFT_SHIFT)
+        return None if fits_one(square, outputs[0]) else TOO_FINE.format(outputs[0].scale)
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         first, second, square = self.multipliers(inputs, outputs)

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
 from tinycompiler.ops import int16
+from tinycompiler.ops.activation import DISTANCES, GREATEST, overflow
 from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.tensor import Array, DType
 
@@ -52,7 +53,7 @@ class Add(Elementwise):
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         problem = super().why_not(inputs, outputs)
-        if problem is None and outputs[0].dtype is DType.INT16 and not self._is_fraction(inputs, outputs):
+        if problem is None and not self._is_fraction(inputs, outputs):
             return f"the output's scale {outputs[0].scale:.6g} is too small for a sum of such inputs"
         return problem
 
@@ -115,15 +116,18 @@ class Mul(Elementwise):
         too_small = inputs[0].scale * inputs[1].scale >= y.scale
         if y.dtype is DType.INT16 and (too_small or self.multiplier(inputs, outputs, numerics).shift > 0):
             return f"the output's scale {outputs[0].scale:.6g} is too small: products of int16 would overflow"
+        if y.dtype is DType.INT8:
+            return overflow(self.multiplier(inputs, outputs, numerics), DISTANCES**2)
         return None
 
     @staticmethod
     def multiplier(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> Multiplier:
         """LiteRT forms the real scale in float32, TensorFlow Lite Micro in double."""
         a, b, y = inputs[0].scale, inputs[1].scale, outputs[0].scale
-        if numerics is Numerics.LITERT:
-            return quantize_multiplier(float(np.float32(a) * np.float32(b) / np.float32(y)))
-        return quantize_multiplier(a * b / y)
+        if numerics is Numerics.TFLM:
+            return quantize_multiplier(min(a * b / y, GREATEST))
+        with np.errstate(over="ignore"):
+            return quantize_multiplier(min(float(np.float32(a) * np.float32(b) / np.float32(y)), GREATEST))
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         a, b = (signed(v) - t.zero_point for v, t in zip(values, inputs, strict=True))

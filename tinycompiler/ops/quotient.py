@@ -7,13 +7,11 @@ import numpy as np
 
 from tinycompiler import fixed_point
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
-from tinycompiler.ops.activation import DISTANCES, overflow
+from tinycompiler.ops.activation import DISTANCES, GREATEST, overflow
 from tinycompiler.ops.base import Ints, Numerics, Shape, Tensors, Values, signed
 from tinycompiler.ops.elementwise import Elementwise
 from tinycompiler.tensor import Array
 
-GREATEST = 2.0**126
-"""Any real beyond this is refused anyway."""
 LEAST_HEADROOM = 23
 """Sign bits to spare in a - zero_point."""
 

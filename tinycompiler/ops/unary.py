@@ -22,7 +22,7 @@ from tinycompiler.fixed_point import (
     round_half_away,
 )
 from tinycompiler.ops import int16
-from tinycompiler.ops.activation import Rectifier, Unary, overflow, ratio
+from tinycompiler.ops.activation import GREATEST, Rectifier, Unary, overflow, ratio
 from tinycompiler.ops.base import INT8_OR_INT16, Ints, Numerics, Tensors, activations_why_not, only_in
 from tinycompiler.tensor import DType, Tensor
 
@@ -92,7 +92,7 @@ class LeakyRelu(Rescaling):
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         if not (math.isfinite(self.alpha) and self.alpha >= 0):
             return f"alpha {self.alpha} must be zero or positive"
-        return super().why_not(inputs, outputs) or overflow(ratio(*inputs, *outputs, Numerics.TFLM, self.alpha))
+        return super().why_not(inputs, outputs) or overflow(ratio(inputs[0], outputs[0], Numerics.TFLM, self.alpha))
 
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
         centered = x - source.zero_point
@@ -114,7 +114,7 @@ class HardSwish(Unary):
         fine = np.float32(1 / 128) * np.float32(source.scale)
         with np.errstate(over="ignore"):
             reals = float(fine / np.float32(target.scale)), float(fine / (np.float32(3) / np.float32(32768)))
-        wide = [quantize_multiplier(min(real, 2.0**126)) for real in reals]
+        wide = [quantize_multiplier(min(real, GREATEST)) for real in reals]
         output, reluish = (Multiplier(min((m.value + (1 << 15)) >> 16, 2**15 - 1), m.shift) for m in wide)
         return output, reluish
 
@@ -202,7 +202,7 @@ class Rsqrt(RootLike):
     def multiplier(source: Tensor, target: Tensor) -> Multiplier:
         """1 / (√input scale · output scale), whose product is float32."""
         root = np.sqrt(np.float32(source.scale)) * np.float32(target.scale)
-        return quantize_multiplier(min(1 / float(root), 2.0**126)) if root > 0 else Multiplier(2**30, 127)
+        return quantize_multiplier(min(1 / float(root), GREATEST)) if root > 0 else Multiplier(2**30, 127)
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         problem = super().why_not(inputs, outputs)

@@ -128,6 +128,8 @@ class Site:
         """The integers of a constant input."""
         if index >= len(self.inputs) or self.inputs[index].data is None:
             raise Refused(f"its {what} is computed at run time; export the network with constant {what}")
+        if self.inputs[index].dtype is DType.FLOAT32:
+            raise Refused(f"its {what} is float32, and integers are needed; the file is inconsistent")
         return [int(v) for v in np.atleast_1d(self.inputs[index].values).ravel()]
 
     def scalar(self, index: int, what: str) -> int:
@@ -266,7 +268,7 @@ def _mirror_pad(s: Site) -> Op:
 def _pad_with_value(s: Site) -> Op:
     pad, x = _pad(s), s.inputs[0]
     assert isinstance(pad, Pad)
-    if not s.constant(2, "padding value") or s.inputs[2].dtype is not x.dtype or s.inputs[2].elements != 1:
+    if s.inputs[2].data is None or s.inputs[2].dtype is not x.dtype or s.inputs[2].elements != 1:
         raise Refused(f"its padding value is not one {x.dtype.value}, the type of what it pads")
     return Pad(pad.before, pad.after, s.inputs[2].values.reshape(1).tolist()[0])
 
