@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import draws_elementwise, models, models_algebra
+from tests import models, models_algebra
 from tests.draws import STRATEGIES, Case, Pattern, seeds, trial_inputs
+from tests.draws_elementwise import DIFFERENT as DIFFERENT_ELEMENTWISE
 from tests.judges import judge
 from tinycompiler.errors import ModelError
 from tinycompiler.ops import Numerics
@@ -79,7 +80,7 @@ DIFFERENT = {
     ),
     "RELU": Case(models.relu, 0, {"shape": (1, 256), "input_scale": 0.11, "output_scale": 0.1}),
     "RELU6": Case(models.relu6, 0, {"shape": (1, 16, 16, 1), "input_scale": 0.05, "output_scale": 0.1}),
-    **draws_elementwise.DIFFERENT,
+    **DIFFERENT_ELEMENTWISE,
 }
 """Operators of which the references differ, and a network that shows it."""
 
@@ -102,9 +103,10 @@ def test_profiles_agree(data: st.DataObject, seed: int, operator: str) -> None:
     case = data.draw(STRATEGIES[operator])
     graph = case.graph(case.profiles[0])
     for feeds in trial_inputs(graph, seed):
-        litert, tflm = (replace(graph, numerics=numerics).evaluate(feeds) for numerics in Numerics)
-        for name in graph.outputs:
-            assert_same(litert[name], tflm[name], name)
+        first, *others = (replace(graph, numerics=numerics).evaluate(feeds) for numerics in case.profiles)
+        for other in others:
+            for name in graph.outputs:
+                assert_same(first[name], other[name], name)
 
 
 def test_results_beyond_int32_are_refused() -> None:
