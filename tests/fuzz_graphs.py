@@ -338,17 +338,25 @@ class Died:
     words: str
 
 
-def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns in a child process, or Died. Its first argument is how it tells what it begins."""
+def isolated(function: Callable[..., Any], *arguments: Any, pulse: Callable[[], None] = lambda: None) -> Any:
+    """What the function returns in a child process, or Died. Its first argument is how it tells what it begins.
+
+    `pulse` is called every few seconds at least.
+    """
     context = get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_in_child, args=(theirs, function, arguments), daemon=True)
     child.start()
     theirs.close()
     at = (-1, "start")
+    heard = time.monotonic()
     try:
-        while ours.poll(SILENCE):
+        while time.monotonic() - heard < SILENCE:
+            pulse()
+            if not ours.poll(5):
+                continue
             kind, message = ours.recv()
+            heard = time.monotonic()
             if kind == "result":
                 child.join()
                 return message
@@ -489,7 +497,7 @@ def fuzz(seeds: Sequence[int], options: argparse.Namespace, tally: Tally) -> Non
 def _fuzz_batch(seeds: list[int], place: Place, options: argparse.Namespace, tally: Tally, wanted: int) -> None:
     left = list(seeds)
     while left:
-        found = isolated(batch, left, place)
+        found = isolated(batch, left, place, pulse=lambda: tally.progress(wanted))
         if isinstance(found, Died):
             if found.stage in ("start", "draw"):
                 raise RuntimeError(f"the fuzzer itself failed at seed {found.seed}: {found.words}")

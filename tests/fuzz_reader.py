@@ -51,7 +51,7 @@ SECONDS = 1.0
 LONGEST = 10.0
 """For a network that is accepted, however large."""
 BYTES = 500_000_000
-CHUNK = 500
+CHUNK = 250
 """Files of one child."""
 
 Rng = np.random.Generator
@@ -450,7 +450,7 @@ def fuzz(seed: int, numbers: Sequence[int], tally: Tally) -> None:
         waiting = list(numbers)
         while waiting:
             part, waiting = waiting[:CHUNK], waiting[CHUNK:]
-            results = isolated(chunk, seed, part, path)
+            results = isolated(chunk, seed, part, path, pulse=lambda: tally.progress(len(numbers)))
             if isinstance(results, Died):
                 tally.take(results.seed, results.stage, Found("wrong", f"the process died: {results.words}"))
                 # what was done before is done again, without the one

@@ -74,7 +74,9 @@ def test_a_failure_is_found_and_made_smaller(monkeypatch: pytest.MonkeyPatch) ->
     from tinycompiler.ops import Softmax
 
     right = Softmax.evaluate
-    monkeypatch.setattr(Softmax, "evaluate", lambda *told: tuple(y ^ 1 for y in right(*told)))
+    monkeypatch.setattr(
+        Softmax, "evaluate", lambda *told: tuple((y.astype(np.int16) ^ 1).astype(y.dtype) for y in right(*told))
+    )
     seed = next(s for s in range(500) if [o.operator for o in drawn(s).operators].count("SOFTMAX") and s % 6 < 4)
     place = Place("nucleo_l4r5zi", Numerics.LITERT)
     outcome = fuzz_graphs.outcome_alone(seed, drawn(seed), place)
@@ -125,6 +127,19 @@ def test_an_operator_that_nobody_reads() -> None:
     model.operator("RELU", ["x"], ["y"]).operator("LOGISTIC", ["x"], ["dead"])
     model.values()["subgraphs"][0]["tensors"][2]["quantization"] = {"scale": [1 / 256], "zero_point": [-128]}
     check(model.inputs("x").outputs("y"))
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
+def test_a_node_that_gcc_took_for_one_without_effect(numerics: Numerics) -> None:
+    """GCC 12 dropped the call of a layer with one unit over many rows."""
+    model = network(("x", (2, 7, 4)), ("y", (2, 7, 1)))
+    model.tensor("w", (1, 4), scales=1 / 256, data=np.array([[1, -2, 0, 1]], np.int8))
+    model.tensor("b", (1,), "int32", scales=0.1 / 256, data=[8121])
+    model.operator("FULLY_CONNECTED", ["x", "w", "b"], ["y"], options={"keep_num_dims": True})
+    tried = check(model.inputs("x").outputs("y"), numerics)
+    [outcome] = compare([tried], Place("nucleo_l4r5zi", numerics))
+    assert outcome.kind == "exact", outcome
 
 
 # What was found in files.
@@ -208,6 +223,18 @@ def float_sizes() -> bytes:
     return model.operator("SLICE", ["x", "begin", "size"], ["y"]).inputs("x").outputs("y").build()
 
 
+def operand(shape: tuple[int, ...], dtype: str, scales: list[float] | None, *, first: bool) -> Callable[[], bytes]:
+    """A constant where an activation should be."""
+
+    def make() -> bytes:
+        model = network(("x", (1, 2)), ("y", (1, 2)))
+        model.tensor("c", shape, dtype, scales=scales, axis=1, data=np.ones(shape, dtype))
+        model.operator("RELU", ["c"], ["y"]) if first else model.operator("ADD", ["x", "c"], ["y"], options={})
+        return model.inputs("x").outputs("y").build()
+
+    return make
+
+
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a name with control characters": (
         lambda: encode({**small().values(), "operator_codes": [{"builtin_code": 32, "custom_code": "\x1b[31m\n"}]}),
@@ -230,6 +257,10 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a clamp by a subnormal": (pad_with_activation_clamp(1e-45), "a scale of 1.4"),
     "a slice of a negative shape": (strided_slice_of_nothing, "dynamic shape [-1, 4]"),
     "sizes that are not a number": (float_sizes, "its size is float32, and integers are needed"),
+    "the maximum of integers": (operand((1, 2), "int32", None, first=True), "'c' is int32"),
+    "a sum with integers": (operand((1, 2), "int32", None, first=False), "'c' is int32"),
+    "a sum with channels": (operand((1, 2), "int8", [0.1, 0.2], first=False), "has 2 scales"),
+    "the maximum of channels": (operand((1, 2), "int8", [0.1, 0.2], first=True), "has 2 scales"),
     "a tensor of 2^40 elements": (tensor_said(shape=[2**20, 2**20]), "elements, more than any board"),
 }
 

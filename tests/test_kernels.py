@@ -170,7 +170,7 @@ def test_limits_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd
 def test_outputs_survive_the_steps_that_read_them(core: str, tmp_path: Path) -> None:
     """A table works in place, but not where its input is an output of the network too."""
     graph = Case(models.relu, 0, {"shape": (1, 16)}).graph(Numerics.LITERT)
-    graph = replace(graph, outputs=("input", "output")).verify()
+    graph = replace(graph, name="both", outputs=("input", "output")).verify()
     feeds = {"input": np.arange(-8, 8, dtype=np.int8).reshape(1, 16)}
     found = HostProgram(lower(graph, CORES[core]), tmp_path).outputs(feeds)
     for name, wanted in graph.evaluate(feeds).items():

@@ -17,8 +17,7 @@ from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.ops import DepthwiseConv2D
-from tinycompiler.tensor import Array
-from tinycompiler.tensor import DType
+from tinycompiler.tensor import Array, DType
 
 SCRATCH = 1024
 """Bytes that a strip may take at least; more where the arena has them to spare at this step."""

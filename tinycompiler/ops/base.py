@@ -104,10 +104,11 @@ def activations_are_int8(inputs: Tensors, outputs: Tensors) -> str | None:
 
 
 def activations_why_not(inputs: Tensors, outputs: Tensors, accepted: Sequence[DType]) -> str | None:
-    """Tensors must all be of one accepted type, with one scale; int16 is symmetric. Parameters may be int32, int64."""
+    """Tensors must all be of one accepted type, with one scale; int16 is symmetric. Biases may be int32, int64."""
     types = " or ".join(dtype.value for dtype in accepted)
-    for tensor in (*inputs, *outputs):
-        if tensor.is_constant and tensor.dtype in (DType.INT32, DType.INT64):
+    for position, tensor in enumerate((*inputs, *outputs)):
+        may_be_bias = 2 <= position < len(inputs) and tensor.is_constant
+        if may_be_bias and tensor.dtype in (DType.INT32, DType.INT64):
             continue
         if tensor.dtype not in accepted:
             return f"tensor '{tensor.name}' is {tensor.dtype.value}; {types} is supported: {FULL_INTEGER}"
@@ -118,7 +119,7 @@ def activations_why_not(inputs: Tensors, outputs: Tensors, accepted: Sequence[DT
             return f"tensor '{tensor.name}' is {tensor.dtype.value} without a scale: {FULL_INTEGER}"
         if tensor.dtype is DType.INT16 and tensor.zero_point != 0:
             return f"tensor '{tensor.name}' is int16 with zero point {tensor.zero_point}; 0 is supported"
-        if not tensor.is_constant and len(tensor.quantization.scales) != 1:
+        if (not tensor.is_constant or position == 0) and len(tensor.quantization.scales) != 1:
             return (
                 f"activation '{tensor.name}' has {len(tensor.quantization.scales)} scales; one per tensor is supported"
             )

@@ -27,11 +27,14 @@ class Broadcasting(Op):
 
 
 def broadcast_why_not(inputs: Tensors) -> str | None:
-    """A sentence when the operands' shapes do not broadcast."""
+    """A sentence when the operands' shapes do not broadcast, or one has a scale for each channel."""
     try:
         np.broadcast_shapes(*(x.shape for x in inputs))
     except ValueError:
         return f"shapes {' and '.join(str(x.shape) for x in inputs)} do not broadcast"
+    for x in inputs:
+        if x.quantization is not None and len(x.quantization.scales) > 1:
+            return f"tensor '{x.name}' has {len(x.quantization.scales)} scales; one scale per tensor is supported"
     return None
 
 
