@@ -16,7 +16,7 @@ WORKERS ?= auto
 help:
 	@echo 'make demo     a real network compiled, fitted, run on two emulated boards, and proven equal to its reference'
 	@echo 'make test     every test (a few minutes)'
-	@echo 'make fast     the tests that need neither emulator nor cross compiler (seconds)'
+	@echo 'make fast     the quick tests, without emulator or compiler (20 seconds)'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make format   ruff format'
 	@echo 'make readme   brings the generated tables in README.md up to date'
@@ -26,7 +26,7 @@ demo: install
 	@$(BIN)/python tools/demo.py
 
 test: install host
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --hypothesis-profile full
 
 fast: python
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not emulator and not slow'

@@ -32,6 +32,7 @@ def test_every_operator_has_a_step() -> None:
     assert set(OPERATORS) <= set(STEPS)
 
 
+@pytest.mark.slow
 def test_drafts_are_the_same_every_time_and_mostly_compile() -> None:
     refused = 0
     for seed in range(40):
@@ -69,6 +70,7 @@ def test_damaged_files() -> None:
     assert tally.kinds["graph"] > 0
 
 
+@pytest.mark.slow
 def test_a_failure_is_found_and_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong SOFTMAX, seen in a network with other operators: what is left holds little else."""
     from tinycompiler.ops import Softmax
@@ -317,6 +319,7 @@ def test_too_large_files_are_not_read(tmp_path: Path) -> None:
     assert "bytes; up to" in found.words
 
 
+@pytest.mark.slow
 def test_networks_together_say_whose_bytes_differ() -> None:
     """`compare` names the network, not its company."""
     place = Place("nucleo_l4r5zi", Numerics.LITERT, host=True)

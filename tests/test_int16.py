@@ -98,6 +98,7 @@ def cases(count: int, start: int) -> list[Case]:
     return [case for strategy in STRATEGIES_INT16.values() for case in drawn(strategy, count, start=start)]
 
 
+@pytest.mark.slow
 @PROFILES
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
 def test_networks_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

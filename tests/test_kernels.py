@@ -151,6 +151,7 @@ def check_on_host(cases: list[Case], core: str, numerics: Numerics, folder: Path
     return kernels_of(calls)
 
 
+@pytest.mark.slow
 @PROFILES
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
 def test_random_networks_on_the_host(
@@ -160,6 +161,7 @@ def test_random_networks_on_the_host(
     check_on_host(list(random_cases(3, start)), core, numerics, tmp_path, capfd)
 
 
+@pytest.mark.slow
 @PROFILES
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
 def test_limits_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -225,6 +225,7 @@ def test_gapless_tilings_are_found(count: int, seed: int) -> None:
     assert (plan.arena, plan.proven) == (4096, True)
 
 
+@pytest.mark.slow
 def test_long_chains_need_no_deep_stack() -> None:
     """1,200 buffers, more than Python's own stack holds; the input is read again at the end."""
     plan = place(

@@ -67,6 +67,7 @@ def test_steps_are_the_judges(make: Callable[[], bytes], numerics: Numerics) -> 
         assert_outputs(graph, passed, values, step)
 
 
+@pytest.mark.slow
 @MODELS
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4f"])
 def test_steps_on_the_host(make: Callable[[], bytes], core: str, tmp_path: Path) -> None:

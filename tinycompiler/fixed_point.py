@@ -7,6 +7,7 @@ Values are exact: everything that would wrap in C is asserted not to, except whe
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +153,7 @@ def tanh(a: Ints, integer_bits: int) -> Ints:
     return np.sign(a) * magnitude
 
 
+@cache
 def reciprocal_square_root(x: int) -> Multiplier:
     """1 / √x for 1 <= x < 2^27, by five Newton-Raphson steps in Q3, after TFLite's GetInvSqrtQuantizedMultiplierExp."""
     if x == 1:
