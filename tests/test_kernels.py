@@ -16,7 +16,7 @@ from tests import models
 from tests.draws import STRATEGIES, Case, Pattern
 from tests.programs import HostProgram, assert_exact, board_outputs, drawn, groups, kernels_of, merged, trials_of
 from tinycompiler.board import CORES, load
-from tinycompiler.errors import BuildError, ModelError
+from tinycompiler.errors import ModelError
 from tinycompiler.fixed_point import quantize_multiplier
 from tinycompiler.kernels import lower
 from tinycompiler.kernels.requantize import prove_once

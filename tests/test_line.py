@@ -71,6 +71,7 @@ def test_mlperf_networks(name: str, numerics: str) -> None:
     assert found["plan"]["arena"] <= found["plan"]["layer_wise"] + scratch
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @needs_real
 @NETWORKS

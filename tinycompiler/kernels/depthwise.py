@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, quads, round_up, words
+from tinycompiler.kernels.base import (
+    Constant,
+    Context,
+    Field,
+    Invocation,
+    Kernel,
+    Lowered,
+    Site,
+    quads,
+    round_up,
+    words,
+)
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D

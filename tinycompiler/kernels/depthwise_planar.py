@@ -165,9 +165,7 @@ class DepthwisePlanar(Kernel):
         )
 
     def _pack(self, site: Site, lines: Lines) -> Array:
-        """Per channel, in fours: three rows of three weights and a zero byte; doubled bias, multiplier, rounding constant,
-        shift.
-        """
+        """Per channel, in fours: three rows of three weights and a zero; doubled bias, M, rounding constant, shift."""
         clamp, y = clamp_of(site.op), site.outputs[0]
         weights = tap_weights(site)
         r = requantization(site, weights, clamp)

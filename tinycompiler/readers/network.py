@@ -72,10 +72,25 @@ def _graph(
     return graph.with_nodes(read), walk.problems
 
 
-TAKEN = frozenset(
-    "model assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
-    "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype".split()
+C11_HEADERS = (
+    *(
+        "assert",
+        "complex",
+        "ctype",
+        "errno",
+        "fenv",
+        "float",
+        "inttypes",
+        "iso646",
+        "limits",
+        "locale",
+        "math",
+        "setjmp",
+    ),
+    *("signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib", "stdnoreturn"),
+    *("string", "tgmath", "threads", "time", "uchar", "wchar", "wctype"),
 )
+TAKEN = frozenset(("model", *C11_HEADERS))
 """Names whose header, `<name>.h`, would hide another one: `model.h` is emitted too, the others are C11's."""
 
 
