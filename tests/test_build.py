@@ -14,7 +14,7 @@ from tinycompiler import board
 from tinycompiler.build import Elf, Symbol, build, linker_script, toolchain
 from tinycompiler.emit import Program
 from tinycompiler.errors import BuildError
-from tinycompiler.stack import parse_code, parse_usage
+from tinycompiler.stack import Function, bound, parse_code, parse_usage
 
 pytestmark = [
     pytest.mark.emulator,
@@ -352,3 +352,10 @@ def test_frame_of_an_instruction(code: str, frame: int) -> None:
     functions = parse_code(f" 8000100:\t{code}\n", [Symbol("f", 0x8000100, 8, "func")])
     assert functions["f"].frame == frame
     assert functions["f"].unbounded is None
+
+
+def test_a_clone_has_the_frame_of_its_su_line() -> None:
+    """gcc names the clone `row.constprop.0` in the code and `row.constprop` in the `.su` file."""
+    usage = parse_usage(["net.c:131:13:row.constprop\t2176\tstatic\n"])
+    functions = {"row.constprop.0": Function("row.constprop.0", unbounded="add sp, r4")}
+    assert bound(["row.constprop.0"], functions, usage).bytes == 2176

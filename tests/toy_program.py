@@ -36,7 +36,7 @@ static const uint8_t tc_toy_t_0[2] = {0, 1};
 extern void tc_node_hook(int node, int output, const void *data, unsigned bytes);
 #endif
 @EXTRA@
-int tc_toy_init(void) { return 0; }
+int tc_toy_init(void) { tc_toy_reset_state(); return 0; }
 void *tc_toy_input(int index) { (void)index; return tc_toy_arena; }
 const void *tc_toy_output(int index) { (void)index; return tc_toy_arena + 8; }
 void tc_toy_reset_state(void) { for (int i = 0; i < 12; ++i) { ((volatile uint8_t *)tc_toy_state)[i] = 0; } }

@@ -172,7 +172,7 @@ def bound(roots: Iterable[str], functions: Mapping[str, Function], usage: Mappin
             )
         if name not in depths:
             function = functions[name]
-            frames[name] = _frame(function, usage.get(name.partition("@")[0]))
+            frames[name] = _frame(function, _usage_of(name, usage))
             below = [walk(callee, (*above, name)) for callee in sorted(set(function.calls))]
             deepest, path = max(below, default=(0, ()), key=lambda item: item[0])
             depths[name] = (frames[name] + deepest, (name, *path))
@@ -180,6 +180,12 @@ def bound(roots: Iterable[str], functions: Mapping[str, Function], usage: Mappin
 
     deepest, path = max((walk(root, ()) for root in roots), key=lambda item: item[0])
     return StackBound(deepest, path, dict(sorted(frames.items())))
+
+
+def _usage_of(name: str, usage: Mapping[str, Usage]) -> Usage | None:
+    """The `.su` line of a function; gcc leaves the number of a clone (`row.constprop.0`) away there."""
+    plain = name.partition("@")[0]
+    return usage.get(plain) or usage.get(re.sub(r"\.\d+$", "", plain))
 
 
 def _frame(function: Function, usage: Usage | None) -> int:
