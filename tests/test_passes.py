@@ -167,6 +167,14 @@ def test_pads_one_after_another() -> None:
     assert kinds(after(fuse_pads, once)) == ["Conv2D"]
 
 
+def test_a_pad_with_another_value_than_the_zero_point_stays() -> None:
+    """PADV2: a convolution pads with its input's zero point and nothing else."""
+    s, t = Sketch(), Sketch()
+    other, zero = (replace(pads(), value=v) for v in (USUAL.zero_point + 1, USUAL.zero_point))
+    untouched(fuse_pads, s.graph(s.conv(s.node(other, "x"))))
+    assert kinds(after(fuse_pads, t.graph(t.conv(t.node(zero, "x"))))) == ["Conv2D"]
+
+
 @pytest.mark.parametrize("pad", [pads(batch=1), pads(channel=1), pads(0, 0, 0, 0, channel=2)])
 def test_pads_of_other_axes_stay(pad: Pad) -> None:
     s = Sketch()

@@ -20,8 +20,9 @@ def _absorbed(graph: Graph, node: Node) -> Node:
     if not isinstance(node.op, Conv2D | DepthwiseConv2D) or pad is None or not isinstance(pad.op, Pad):
         return node
     (n0, top, left, c0), (n1, bottom, right, c1) = pad.op.before, pad.op.after
-    if n0 or n1 or c0 or c1:
-        return node
+    source = graph.tensors[pad.inputs[0]]
+    if n0 or n1 or c0 or c1 or pad.op.fill(graph.outputs_of(pad)) != source.zero_point:
+        return node  # a convolution pads pixels only, and with the zero point only
     own = node.op.window.padding
     wider = Padding(own.top + top, own.bottom + bottom, own.left + left, own.right + right)
     op = replace(node.op, window=replace(node.op.window, padding=wider))
