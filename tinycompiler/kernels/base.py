@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.graph import Graph, Node
-from tinycompiler.ops import Numerics, Op
+from tinycompiler.ops import Numerics, Op, Window
 from tinycompiler.tensor import Array, DType, Tensor
 
 
@@ -172,6 +172,18 @@ class Kernel:
 def words(values: Array) -> Array:
     """int32 values as the uint32 words that streams are made of."""
     return np.asarray(values, np.int64).astype(np.uint32)
+
+
+def window_fields(window: Window) -> dict[str, Field]:
+    """How a window moves, as the members of a convolution's constant struct."""
+    return {
+        "stride_h": window.stride[0],
+        "stride_w": window.stride[1],
+        "dilation_h": window.dilation[0],
+        "dilation_w": window.dilation[1],
+        "pad_top": window.padding.top,
+        "pad_left": window.padding.left,
+    }
 
 
 def quads(channels: int) -> Array:

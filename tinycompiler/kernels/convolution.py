@@ -17,7 +17,18 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.fixed_point import multiply_by_quantized_multiplier, multiply_in_double
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.base import (
+    Constant,
+    Context,
+    Field,
+    Invocation,
+    Kernel,
+    Lowered,
+    Site,
+    round_up,
+    window_fields,
+    words,
+)
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
 from tinycompiler.ops.base import Ints
@@ -141,7 +152,7 @@ class ConvKernel(Kernel):
             direct=direct,
             clamped=not clamp.is_natural,
         )
-        window, pad = g.window, g.window.padding
+        window = g.window
         contiguous = window.dilation[1] == 1
         fields: dict[str, Field] = {
             "stream": Constant(self.pack(weights, r, y.zero_point, clamp)),
@@ -156,12 +167,7 @@ class ConvKernel(Kernel):
                 "in_h": g.in_h,
                 "in_w": g.in_w,
                 "out_h": g.out_h,
-                "stride_h": window.stride[0],
-                "stride_w": window.stride[1],
-                "dilation_h": window.dilation[0],
-                "dilation_w": window.dilation[1],
-                "pad_top": pad.top,
-                "pad_left": pad.left,
+                **window_fields(window),
                 "runs": 1 if contiguous else window.kernel[1],
                 "run_pixels": window.kernel[1] if contiguous else 1,
                 "fill": x.zero_point,

@@ -19,6 +19,7 @@ from tinycompiler.kernels.base import (
     Site,
     quads,
     round_up,
+    window_fields,
     words,
 )
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
@@ -59,7 +60,7 @@ class DepthwiseKernel(Kernel):
         clamp = clamp_of(op)
         weights = tap_weights(site)
         r = requantization(site, weights, clamp)
-        window, pad = op.window, op.window.padding
+        window = op.window
         (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
         fields: dict[str, Field] = {
             "stream": Constant(self.pack(weights, r, y.zero_point, clamp)),
@@ -70,12 +71,7 @@ class DepthwiseKernel(Kernel):
             "out_h": out_h,
             "out_w": out_w,
             "multiplier": out_c // in_c,
-            "stride_h": window.stride[0],
-            "stride_w": window.stride[1],
-            "dilation_h": window.dilation[0],
-            "dilation_w": window.dilation[1],
-            "pad_top": pad.top,
-            "pad_left": pad.left,
+            **window_fields(window),
             "fill": x.zero_point,
         }
         if not clamp.is_natural:

@@ -5,7 +5,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up
+from tinycompiler.kernels.base import (
+    Constant,
+    Context,
+    Field,
+    Invocation,
+    Kernel,
+    Lowered,
+    Site,
+    round_up,
+    window_fields,
+)
 from tinycompiler.kernels.convolution import (
     ConvDsp,
     ConvKernel,
@@ -61,7 +71,7 @@ class GroupedKernel(Kernel):
     def lower(self, site: Site) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]
         assert isinstance(op, Conv2D)
-        clamp, window, pad = clamp_of(op), op.window, op.window.padding
+        clamp, window = clamp_of(op), op.window
         groups = groups_of(site)
         streams = [self.convolution.pack(weights, r, y.zero_point, clamp) for weights, r in groups]
         (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
@@ -81,12 +91,7 @@ class GroupedKernel(Kernel):
             "out_w": out_w,
             "out_c": out_c,
             "kernel_w": window.kernel[1],
-            "stride_h": window.stride[0],
-            "stride_w": window.stride[1],
-            "dilation_h": window.dilation[0],
-            "dilation_w": window.dilation[1],
-            "pad_top": pad.top,
-            "pad_left": pad.left,
+            **window_fields(window),
             "fill": x.zero_point,
         }
         if not clamp.is_natural:

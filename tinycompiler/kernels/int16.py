@@ -22,7 +22,18 @@ from math import frexp
 import numpy as np
 
 from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier, reduced_multiplier
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.base import (
+    Constant,
+    Context,
+    Field,
+    Invocation,
+    Kernel,
+    Lowered,
+    Site,
+    round_up,
+    window_fields,
+    words,
+)
 from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry
 from tinycompiler.kernels.depthwise import tap_weights
 from tinycompiler.ops import Conv2D, DepthwiseConv2D, FullyConnected, Numerics, int16
@@ -202,18 +213,13 @@ class ConvScalar16(Kernel):
             "taps": g.taps,
         }
         if not g.pointwise:
-            window, pad, contiguous = g.window, g.window.padding, g.window.dilation[1] == 1
+            window, contiguous = g.window, g.window.dilation[1] == 1
             fields |= {
                 "batches": g.batches,
                 "in_h": g.in_h,
                 "in_w": g.in_w,
                 "out_h": g.out_h,
-                "stride_h": window.stride[0],
-                "stride_w": window.stride[1],
-                "dilation_h": window.dilation[0],
-                "dilation_w": window.dilation[1],
-                "pad_top": pad.top,
-                "pad_left": pad.left,
+                **window_fields(window),
                 "runs": 1 if contiguous else window.kernel[1],
                 "run_pixels": window.kernel[1] if contiguous else 1,
             }
@@ -262,7 +268,7 @@ class DepthwiseScalar16(Kernel):
         assert isinstance(op, DepthwiseConv2D)
         weights = tap_weights(site)
         chosen, clamped = scaling(site, weights), not op.clamp.spans(DType.INT16)
-        window, pad = op.window, op.window.padding
+        window = op.window
         (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
         fields: dict[str, Field] = {
             "stream": Constant(with_weights(chosen.header, weights)),
@@ -273,12 +279,7 @@ class DepthwiseScalar16(Kernel):
             "out_h": out_h,
             "out_w": out_w,
             "multiplier": out_c // in_c,
-            "stride_h": window.stride[0],
-            "stride_w": window.stride[1],
-            "dilation_h": window.dilation[0],
-            "dilation_w": window.dilation[1],
-            "pad_top": pad.top,
-            "pad_left": pad.left,
+            **window_fields(window),
         }
         if clamped:
             fields |= {"low": op.clamp.low, "high": op.clamp.high}
