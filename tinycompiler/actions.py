@@ -24,12 +24,13 @@ from tinycompiler.host import run_on_host
 from tinycompiler.kernels import lower
 from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
-from tinycompiler.output import read_program, write
+from tinycompiler.output import read as read_output
+from tinycompiler.output import write
 from tinycompiler.passes import optimize
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
 from tinycompiler.report import Report, load_report, make, markdown, table, terminal
-from tinycompiler.tensor import DType, Quantization, Tensor
+from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector, extreme_vectors, random_vectors, user_vectors
 
 
@@ -122,6 +123,8 @@ def run(options: Namespace) -> Outcome:
 
 def verify(options: Namespace) -> Outcome:
     """Runs seeded, extreme and user inputs, and compares with the reference."""
+    if options.layers and options.emulator == "host":
+        raise UsageError("--layers needs an emulator, since the host's program prints outputs only; leave --host away")
     progress = Progress()
     board = load(options.board)
     compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
@@ -133,14 +136,17 @@ def verify(options: Namespace) -> Outcome:
         vectors = user_vectors(compiled.graph, options.input) + vectors
     compiled, elf, runs = _execute(compiled, vectors, options, progress)
     result = verification.compare(compiled.network, compiled.calls, vectors, runs, judge, layers=False)
-    if options.layers and options.emulator == "host":
-        raise UsageError("--layers needs an emulator, since the host's program prints outputs only; leave --host away")
     if options.layers:
         hooked = verification.execute(
             compiled.program, board, vectors, emulator=options.emulator, progress=progress, layers=True
         )
         layers = verification.compare(compiled.network, compiled.calls, vectors, hooked, judge, layers=True)
-        result = replace(layers, mismatches=layers.mismatches + result.mismatches, first=layers.first or result.first)
+        result = replace(
+            layers,
+            mismatches=max(layers.mismatches, result.mismatches),
+            max_abs_diff=max(layers.max_abs_diff, result.max_abs_diff),
+            first=layers.first or result.first,
+        )
     progress.done()
     report = _report(compiled, elf=elf, run=_merged(runs), result=result)
     return Outcome(terminal(report, verbose=options.verbose), report.data, 0 if result.exact else 1)
@@ -294,16 +300,16 @@ def _output_files(
 
 def _run_output(options: Namespace, board: Board) -> Outcome:
     """Runs the sources in an output folder as they are there."""
-    program, manifest = read_program(options.model)
-    if manifest.get("core") != board.core.name:
-        compiled_for = manifest.get("core")
+    output = read_output(options.model)
+    program = output.program
+    if output.core != board.core.name:
         raise UsageError(
-            f"{options.model} was compiled for {compiled_for}, and {board.name} is a {board.core.name}; compile again"
+            f"{options.model} was compiled for {output.core}, and {board.name} is a {board.core.name}; compile again"
         )
-    inputs = _described(_manifest_edges(manifest, "inputs"))
+    inputs = Graph("", tuple(t.name for t in output.inputs), (), (), {t.name: t for t in output.inputs})
     vectors = user_vectors(inputs, options.input) if options.input else random_vectors(inputs, 1, options.seed)
     ran = _merged(verification.execute(program, board, vectors, emulator=options.emulator, progress=Progress()))
-    names = [str(e["name"]) for e in _manifest_edges(manifest, "outputs")]
+    names = [t.name for t in output.outputs]
     outputs = [{n: data.hex() for n, data in zip(names, answer, strict=True)} for answer in ran.outputs]
     lines = [
         f"{program.name} on {board.name}: {ran.instructions or 0:,} instructions (counted), {ran.inferences} inferences"
@@ -313,24 +319,6 @@ def _run_output(options: Namespace, board: Board) -> Outcome:
         "\n".join(lines),
         {"name": program.name, "board": board.name, "instructions": ran.instructions, "outputs": outputs},
     )
-
-
-def _manifest_edges(manifest: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    edges: list[Mapping[str, Any]] = manifest[kind]
-    return edges
-
-
-def _described(edges: Sequence[Mapping[str, Any]]) -> Graph:
-    """The inputs of a network that is known by its manifest only."""
-    tensors = {
-        e["name"]: Tensor(e["name"], tuple(e["shape"]), DType(e["dtype"]), _quantization(e["scale"], e["zero_point"]))
-        for e in edges
-    }
-    return Graph("", tuple(tensors), (), (), tensors)
-
-
-def _quantization(scale: float | None, zero_point: int | None) -> Quantization | None:
-    return None if scale is None or zero_point is None else Quantization((scale,), zero_point)
 
 
 def _answers(runs: Sequence[Run]) -> list[tuple[bytes, ...]]:

@@ -81,6 +81,12 @@ def notice(source: Source, numerics: Numerics) -> str:
     return template.render(version=__version__, source=source, numerics=numerics.value)
 
 
+def in_comment(text: str) -> str:
+    """A name from a file as it can stand in a C comment: neither opening nor closing one, printable."""
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    return plain.replace("*/", "* /").replace("/*", "/ *")
+
+
 def commented(text: str, sign: str) -> str:
     """Lines behind a comment sign."""
     return "".join(f"{sign} {line}\n" for line in text.splitlines())
@@ -163,7 +169,7 @@ class _Emitter:
     def _edge(self, name: str) -> dict[str, object]:
         t = self.graph.tensors[name]
         return {
-            "name": name.replace("*/", "* /"),
+            "name": in_comment(name),
             "offset": self.layout.offset(name),
             "bytes": t.bytes,
             "elements": t.elements,
@@ -307,7 +313,7 @@ class _Emitter:
         summary = f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}"
         instance = self.instances[call.template, call.isa, call.context]
         return {
-            "summary": summary.replace("*/", "* /"),
+            "summary": in_comment(summary),
             "invocations": [self._invocation(call, instance, i) for i in call.invocations],
             "outputs": [{"place": self._place(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs],
         }

@@ -42,10 +42,11 @@ def run_on_host(
     compiler = host_compiler()
     with tempfile.TemporaryDirectory(prefix="tinycompiler-") as name:
         work = Path(name)
+        (work / "program").mkdir()
         for file, text in program.files.items():
-            (work / file).write_text(text)
+            (work / "program" / file).write_text(text, encoding="utf-8")
         shutil.copy(folder("firmware") / "main_host.c", work)
-        sources = ["main_host.c", f"{program.name}.c", f"{program.name}_weights.c"]
+        sources = ["main_host.c", f"program/{program.name}.c", f"program/{program.name}_weights.c", "-Iprogram"]
         built = subprocess.run(
             [compiler, *FLAGS, *sources, "-o", "network"], cwd=work, capture_output=True, text=True, check=False
         )

@@ -117,8 +117,8 @@ def constant_bytes(calls: Calls) -> int:
 
 
 def planned_use(calls: Calls, layout: Layout, board: Board) -> Json:
-    """What the plan alone says: constants against flash and arena against RAM; code and stack come on top."""
-    constants, arena = constant_bytes(calls), layout.plan.arena
+    """What the plan alone says: constants against flash, arena with state against RAM; code and stack come on top."""
+    constants, arena = constant_bytes(calls), layout.plan.arena + layout.state_bytes
     flash = board.flash.size - board.reserve_flash
     ram = board.ram.size - board.reserve_ram
     return {
@@ -371,7 +371,10 @@ def _run_lines(run: Json, macs: int) -> str:
 def _verify_lines(v: Json) -> str:
     layers = f", {v['layers_checked']} layers ({v['layer_bytes']:,} bytes)" if v["layers_checked"] else ""
     verdict = "EXACT" if v["mismatches"] == 0 else "MISMATCH"
-    line = f"{verdict}: {v['mismatches']:,} of {v['outputs']:,} output bytes differ over {v['vectors']} vectors{layers}"
+    compared = f"{v['outputs']:,} output bytes"
+    if v["mismatches"] and v["layers_checked"]:
+        compared = f"{v['outputs'] + v['layer_bytes']:,} output and layer bytes"
+    line = f"{verdict}: {v['mismatches']:,} of {compared} differ over {v['vectors']} vectors{layers}"
     lines = [line, f"  reference {v['reference']}"]
     if v["first_difference"]:
         lines += [f"  largest difference {v['max_abs_diff']:g}", f"  {v['first_difference']}"]

@@ -1,5 +1,6 @@
 """Kernels, best first, and `lower`: every node gets the first kernel that does not refuse it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinycompiler.board import Core
@@ -32,7 +33,7 @@ from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar
 from tinycompiler.kernels.table import Table, TableOfConstant
 from tinycompiler.kernels.transpose_conv import TransposeConvDsp, TransposeConvScalar
-from tinycompiler.ops import Reshape
+from tinycompiler.ops import AveragePool2D, Conv2D, DepthwiseConv2D, FullyConnected, MaxPool2D, Reshape
 
 KERNELS: tuple[Kernel, ...] = (
     ConvDsp(),
@@ -73,6 +74,8 @@ KERNELS: tuple[Kernel, ...] = (
     Rescale(),
 )
 
+NEVER_IN_PLACE = (Conv2D, DepthwiseConv2D, FullyConnected, AveragePool2D, MaxPool2D)
+
 ISAS = {"scalar": ("scalar",), "dsp": ("scalar", "dsp")}
 """Instruction sets whose kernels a core runs."""
 
@@ -101,7 +104,7 @@ class Calls:
 def lower(graph: Graph, core: Core) -> Calls:
     """Kernels for every node; ModelError names every node that no kernel takes, with all reasons."""
     aliases = {n.outputs[0]: n.inputs[0] for n in graph.nodes if isinstance(n.op, Reshape)}
-    spare = spare_bytes(graph)
+    spare = spare_bytes(graph, aliases)
     calls, problems = [], []
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
@@ -117,17 +120,34 @@ def lower(graph: Graph, core: Core) -> Calls:
     return Calls(graph, core, tuple(calls), aliases)
 
 
-def spare_bytes(graph: Graph) -> dict[str, int]:
-    """For each node, the bytes between what is alive while it runs and the network's peak."""
-    last = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
-    last |= {name: len(graph.nodes) for name in graph.outputs}
-    alive = {name for name in graph.inputs if name in last}
-    use = []
-    for i, node in enumerate(graph.nodes):
-        alive |= set(node.outputs)
+def spare_bytes(graph: Graph, aliases: Mapping[str, str]) -> dict[str, int]:
+    """For each node, the bytes between what is alive while it runs and a peak that the network has in any case.
+
+    Reshaped tensors are the memory that they are reshaped from, states lie elsewhere, and an operator that might work
+    in place counts its larger side only: so the peak is never overestimated, and scratch of that size never raises it.
+    """
+
+    def owner(name: str) -> str:
+        while name in aliases:
+            name = aliases[name]
+        return name
+
+    nodes = [node for node in graph.nodes if not isinstance(node.op, Reshape)]
+    elsewhere = {owner(name) for s in graph.states for name in (s.tensor, s.next)}
+    last = {owner(name): i for i, node in enumerate(nodes) for name in node.inputs}
+    last |= {owner(name): len(nodes) for name in graph.outputs}
+    alive = {owner(name) for name in graph.inputs if owner(name) in last} - elsewhere
+    use, peak = [], 0
+    for i, node in enumerate(nodes):
+        made = {owner(name) for name in node.outputs} - elsewhere
+        before = sum(graph.tensors[name].bytes for name in alive)
+        alive |= made
         use.append(sum(graph.tensors[name].bytes for name in alive))
-        alive = {name for name in alive if last.get(name, i) > i}
-    return {node.name: max(use) - bytes_ for node, bytes_ in zip(graph.nodes, use, strict=True)}
+        kept = {name for name in alive if last.get(name, i) > i}
+        after = sum(graph.tensors[name].bytes for name in kept)
+        peak = max(peak, use[-1] if isinstance(node.op, NEVER_IN_PLACE) else max(before, after))
+        alive = kept
+    return {node.name: max(0, peak - bytes_) for node, bytes_ in zip(nodes, use, strict=True)}
 
 
 def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], ...]]:

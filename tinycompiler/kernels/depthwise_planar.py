@@ -22,6 +22,8 @@ from tinycompiler.tensor import Array, DType
 SCRATCH = 1024
 """Bytes that a strip may take at least; more where the arena has them to spare at this step."""
 MOST_SCRATCH = 8192
+LARGEST_LINE = 2048
+"""Bytes that the strip of a single line may take even where that raises the peak; longer lines go pixel by pixel."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ def lines_of(site: Site, along: int) -> Lines:
 def best_lines(site: Site) -> tuple[Lines, int] | None:
     """The cheaper direction, of those whose stride is 1 or 2, and the output lines of a strip."""
     budget = max(SCRATCH, min(site.spare, MOST_SCRATCH))
-    possible = [lines for lines in (lines_of(site, 1), lines_of(site, 0)) if lines.stride[1] in (1, 2)]
+    both = (lines_of(site, 1), lines_of(site, 0))
+    possible = [
+        lines for lines in both if lines.stride[1] in (1, 2) and lines.strip_bytes(1) <= max(budget, LARGEST_LINE)
+    ]
     return min(((x, x.strip(budget)) for x in possible), key=lambda pair: pair[0].cost(pair[1]), default=None)
 
 
@@ -118,7 +123,9 @@ class DepthwisePlanar(Kernel):
             return f"the kernel is {op.window.kernel} with dilation {op.window.dilation}; 3x3 without is supported"
         best = best_lines(site)
         if best is None:
-            return f"stride {op.window.stride} is neither 1 nor 2 along any axis"
+            return (
+                f"along no axis is the stride {op.window.stride} 1 or 2 and a line short enough for a strip of scratch"
+            )
         cost, other = best[0].cost(best[1]), pixel_cost(site)
         if cost > other:
             size = site.outputs[0].shape[1:3]

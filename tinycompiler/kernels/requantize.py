@@ -2,8 +2,8 @@
 
 Two integer forms serve all kernels. With a multiplier M in [2^30, 2^31), a right shift s and the zero point z:
 
-    twice:  ((round_up(acc·M / 2^31) + 2^(s-1) - (acc < 0)) >> s) + z      TFLite's double rounding, exact by
-    construction once:   ((acc·M + 2^(30+s)) >> (31+s)) + z                             one rounding
+    twice:  ((round_up(acc·M / 2^31) + 2^(s-1) - (acc < 0)) >> s) + z    TFLite's double rounding, exact as it stands
+    once:   ((acc·M + 2^(30+s)) >> (31+s)) + z                           one rounding
 
 LiteRT's FULLY_CONNECTED computes round(acc · scale) in IEEE double. Chosen: the `once` form with an M near scale ·
 2^(31+s), accepted only when it is *proved* equal over all reachable accumulators. Both functions never decrease, so

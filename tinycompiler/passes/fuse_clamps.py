@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tinycompiler.graph import Graph, Node
-from tinycompiler.ops import Clamp, Numerics, Op
+from tinycompiler.ops import Clamp, Op
 from tinycompiler.ops.activation import Rectifier
 from tinycompiler.passes.rewriting import only_reader
 
@@ -37,7 +37,6 @@ def _next_pair(graph: Graph) -> tuple[Node, Node] | None:
 
 def _clamped(graph: Graph, op: Op, rectifier: Node) -> Op:
     assert isinstance(rectifier.op, Rectifier)
-    assert graph.numerics in Numerics
     clamp = getattr(op, "clamp", Clamp())
     bounds = rectifier.op.clamp(graph.tensors[rectifier.outputs[0]])
     return replace(op, clamp=clamp.meet(bounds))  # type: ignore[call-arg]
