@@ -288,10 +288,14 @@ def test_the_current_folder_is_an_output_too(work: Path, monkeypatch: pytest.Mon
 def test_outputs_that_hold_something_else(work: Path) -> None:
     (work / "mine").mkdir()
     (work / "mine" / "thesis.tex").write_text("years of work")
+    (work / "app").mkdir()
+    (work / "app" / "manifest.json").write_text('{"name": "a web app"}')
+    assert compiled_to("added").code == 0
+    (work / "added" / "main.c").write_text("int main(void) { return 0; }")
     (work / "file").write_text("x")
     (work / "loop").symlink_to("loop")
     before = tree(work)
-    for output in ("mine", "file", ".", ""):
+    for output in ("mine", "app", "added", "file", ".", ""):
         refused(compiled_to(output), 2, "is not an earlier output of tinycompiler; choose another -o")
     refused(compiled_to("file/out"), 2, "file/out: cannot be written", "choose another -o")
     with suppress(RuntimeError):  # Path.resolve of Python 3.11 and 3.12 on a loop

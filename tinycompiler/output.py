@@ -33,7 +33,7 @@ def _write(given: Path, folder: Path, files: Mapping[str, str | bytes]) -> None:
         foreign = _foreign(folder)
         if foreign is not None:
             raise UsageError(
-                f"{given} is there and is not an earlier output of tinycompiler only ({foreign}); choose another -o"
+                f"{given} is there and is not an earlier output of tinycompiler; choose another -o ({foreign})"
             )
     made = [parent for parent in folder.parents if not parent.exists()]
     try:

@@ -86,7 +86,7 @@ def requantize(accumulators: Ints, chosen: tuple[Multiplier, ...], zero_point: i
 
 def bias_of(inputs: Tensors, values: Values, channels: int) -> Ints:
     """The bias (channels,), zeros when there is none."""
-    return signed(values[2]) if len(inputs) > 2 else np.zeros(channels, np.int64)
+    return signed(values[2]).reshape(-1) if len(inputs) > 2 else np.zeros(channels, np.int64)
 
 
 def weights_why_not(weights: Tensor, channels: int, axis: int) -> str | None:

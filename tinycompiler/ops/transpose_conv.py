@@ -52,6 +52,8 @@ class TransposeConv(Op):
         x, weights = inputs[:2]
         if len(x.shape) != 4 or len(weights.shape) != 4 or weights.shape[3] != x.shape[3]:
             return f"input {x.shape} and weights {weights.shape} must have rank 4 and the same number of channels"
+        if outputs[0].shape[1:3] != self.size:
+            return f"output shape {outputs[0].shape} is not of size {self.size}"
         channels, *kernel, _ = weights.shape
         for n, k, s, found in zip(self.size, kernel, self.stride, x.shape[1:3], strict=True):
             wanted = -(-n // s) if self.same else (n - k + s) // s

@@ -130,6 +130,11 @@ def _types(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
             yield f"{_quoted(tensors)}: values of type {kind}, wanted int8; quantize the network: {FULL_INTEGER}"
 
 
+def _sizes(shape: Sequence[int]) -> str:
+    """A shape, of which a damaged file can make thousands of sizes."""
+    return f"[{_listing(list(shape), 8)}]"
+
+
 def _shapes(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
     """A batch that was unknown when the network was converted is fine, since `shape` says 1; other unknowns are not."""
     by_name = {tensor.name: tensor for tensor in used}
@@ -137,12 +142,13 @@ def _shapes(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
     dynamic = [tensor for tensor in inputs if _is_dynamic(tensor, main.details[tensor.name])]
     for tensor in dynamic:
         details = main.details[tensor.name]
-        found = list(details.shape_signature or tensor.shape) or "of unknown rank"
+        shape = details.shape_signature or tensor.shape
+        found = _sizes(shape) if shape else "of unknown rank"
         yield f"input '{tensor.name}': dynamic shape {found}, wanted all but the batch static; {FIXED_SHAPE}"
     broken = [tensor for tensor in used if any(size <= 0 for size in tensor.shape) and tensor not in dynamic]
     for tensor in broken:
         if not tensor.is_constant:
-            yield f"tensor '{tensor.name}': dynamic shape {list(tensor.shape)}, wanted sizes above 0; {FIXED_SHAPE}"
+            yield f"tensor '{tensor.name}': dynamic shape {_sizes(tensor.shape)}, wanted sizes above 0; {FIXED_SHAPE}"
     large = [tensor for tensor in used if tensor.elements > MOST_ELEMENTS and not tensor.is_constant]
     if large:
         found = f"{large[0].elements:,} elements, more than any board has room for"

@@ -98,6 +98,9 @@ from tinycompiler.readers import schema
 from tinycompiler.readers.tflite import Operator
 from tinycompiler.tensor import DType, Tensor
 
+FARTHEST = 65535
+"""The largest stride and dilation: beyond, a file is damaged rather than a network unusual."""
+
 
 class Refused(Exception):
     """An operator's options say what is not supported; the message is the sentence."""
@@ -171,6 +174,8 @@ class Site:
         dilation = (self.option("dilation_h_factor", 1), self.option("dilation_w_factor", 1))
         if min(*stride, *dilation, *kernel) < 1:
             raise Refused(f"kernel {kernel}, stride {stride} and dilation {dilation} must be at least 1")
+        if max(*stride, *dilation) > FARTHEST:
+            raise Refused(f"stride {stride} and dilation {dilation} must be at most {FARTHEST}")
         if len(self.inputs[0].shape) != 4:
             raise Refused(f"its input has rank {len(self.inputs[0].shape)}, and 4 is needed")
         if self.option("padding") != schema.PADDINGS.index("SAME"):
@@ -238,6 +243,8 @@ def _transpose_conv(s: Site) -> Op:
     shape, stride = s.constant(0, "output shape"), (s.option("stride_h"), s.option("stride_w"))
     if len(s.inputs) < 3 or len(shape) != 4 or min(*shape, *stride) < 1:
         raise Refused(f"its output shape {shape} and stride {stride} need to be 4 and 2 numbers of at least 1")
+    if max(stride) > 64:
+        raise Refused(f"stride {stride} is more than 64 along an axis")  # each step of it becomes a convolution
     same = s.option("padding") == schema.PADDINGS.index("SAME")
     return TransposeConv((shape[1], shape[2]), stride, same, s.clamp())
 
