@@ -546,6 +546,7 @@ def test_listings(command: str) -> None:
         assert len({line.count("|") for line in lines}) == 1
 
 
+@pytest.mark.slow
 def test_json_is_one_object(work: Path, no_compiler: None) -> None:
     assert compiled_to("out").code == 0
     stops = [("compile", DIGITS, *BOARD, "--stop", noun) for noun in ("graph", "calls", "plan", "program")]

@@ -115,6 +115,7 @@ FAR = np.array([0, -1.5, 2.5, 127.9, -128.9, 300, -300, 1e10, -1e10, np.nan, np.
 WHOLE = np.array([0, 1, -1, 255, 256, 32768, -(2**31), 2**31 - 1, 2**24 + 1], np.int32)
 
 
+@pytest.mark.slow
 @PROFILES
 @pytest.mark.parametrize("target", ["bool", "int8", "uint8", "int16", "int32", "float32"])
 @pytest.mark.parametrize("values", [FAR, WHOLE], ids=["float32", "int32"])

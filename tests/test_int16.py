@@ -24,6 +24,7 @@ from tinycompiler.ops import Numerics
 PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
 
 
+@pytest.mark.slow
 @PROFILES
 @pytest.mark.parametrize("operator", STRATEGIES_INT16)
 @given(data=st.data(), seed=seeds)

@@ -272,6 +272,7 @@ def test_refusals_say_why(what: str) -> None:
     assert any(words in why for _, why in call.rejected), call.rejected
 
 
+@pytest.mark.slow
 @PROFILES
 def test_what_dsp_refuses_is_exact_all_the_same(
     numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -75,6 +75,7 @@ def scattered(count: int, seed: int) -> list[Buffer]:
     return buffers
 
 
+@pytest.mark.slow
 @given(lifetimes())
 @settings(max_examples=50, deadline=None)
 def test_every_plan_is_sound(buffers: list[Buffer]) -> None:
@@ -130,6 +131,7 @@ def test_optimum_above_the_bound_is_proven(seed: int) -> None:
     assert not place(buffers, effort=0).proven
 
 
+@pytest.mark.slow
 @given(lifetimes(), st.randoms(use_true_random=False))
 @settings(max_examples=8, deadline=None)
 def test_same_input_same_plan_in_any_order(buffers: list[Buffer], rng: random.Random) -> None:
@@ -321,6 +323,7 @@ def test_drawing() -> None:
     assert draw(plan, width=72) == DRAWING
 
 
+@pytest.mark.slow
 @given(lifetimes(), st.integers(30, 120))
 @settings(max_examples=30, deadline=None)
 def test_drawings_keep_to_their_width(buffers: list[Buffer], width: int) -> None:

@@ -96,6 +96,7 @@ def test_profiles_differ(operator: str) -> None:
     assert (litert != tflm).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", [name for name in STRATEGIES if name not in DIFFERENT])
 @given(data=st.data(), seed=seeds)
 def test_profiles_agree(data: st.DataObject, seed: int, operator: str) -> None:

@@ -162,6 +162,7 @@ def test_dead_channels_vanish_and_what_feeds_only_them() -> None:
     assert pruned.tensors[deep].channels == (0, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize(
     ("model", "macs"),

@@ -81,6 +81,7 @@ def test_steps_on_the_host(make: Callable[[], bytes], core: str, tmp_path: Path)
         program._function("reset_state")()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float32"])
 def test_states_of_every_type(dtype: str, tmp_path: Path) -> None:
     graph = optimize(graph_of(ring(dtype), Numerics.LITERT))
