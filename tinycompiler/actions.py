@@ -21,12 +21,10 @@ from tinycompiler.emulators import Run, renode_files
 from tinycompiler.errors import BuildError, DoesNotFit, ModelError, UsageError
 from tinycompiler.graph import Graph
 from tinycompiler.host import run_on_host
-from tinycompiler.kernels import lower
 from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
 from tinycompiler.output import read as read_output
 from tinycompiler.output import write
-from tinycompiler.passes import optimize
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
 from tinycompiler.report import Report, load_report, make, markdown, table, terminal
@@ -54,14 +52,11 @@ def check(options: Namespace) -> Outcome:
     report = None
     if found.graph is not None and board is not None:
         try:
-            lower(optimize(found.graph), board.core)
+            compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
         except ModelError as refusal:
             blockers += str(refusal).splitlines()
         else:
-            report = _report(
-                compile_model(options.model, board, Numerics(options.numerics), io=options.io),
-                without_elf="`check` links nothing",
-            )
+            report = _report(compiled, without_elf="`check` links nothing")
     data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers}
     if report is not None:
         data |= {"plan": report.data["plan"], "shortfall": report.data["shortfall"]}

@@ -73,7 +73,7 @@ def scaling(site: Site, weights: Ints) -> Scaling:
     total = "s32" if max(reach) < 2**31 else "s64"
     halves = [bias & 0xFFFFFFFF, bias >> 32]
     if isinstance(op, FullyConnected):
-        reals = real_scales(site.inputs, site.outputs, site.numerics)
+        reals = real_scales(site.inputs, site.outputs)
         if site.numerics is Numerics.LITERT:
             if all(is_proved(real, r) for real, r in zip(reals, reach, strict=True)):
                 return Scaling(total, "wide", _header([*halves, *np.array([wide(real) for real in reals]).T]))

@@ -9,6 +9,7 @@ from tinycompiler.fixed_point import quantize_multiplier
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.broadcasting import is_broadcast, loop_fields, loops_of, takes_over, why_not
 from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.pooling import geometry_fields
 from tinycompiler.kernels.reduction import LOOPS, alternating
 from tinycompiler.ops import (
     Add,
@@ -111,24 +112,8 @@ class PoolScalar16(Kernel):
     def lower(self, site: Site) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]
         assert isinstance(op, Pool2D)
-        clamp, window, pad = clamp_of(op), op.window, op.window.padding
-        (n, in_h, in_w, c), (_, out_h, out_w, _) = x.shape, y.shape
-        fields: dict[str, Field] = {
-            "batches": n,
-            "in_h": in_h,
-            "in_w": in_w,
-            "channels": c,
-            "out_h": out_h,
-            "out_w": out_w,
-            "kernel_h": window.kernel[0],
-            "kernel_w": window.kernel[1],
-            "stride_h": window.stride[0],
-            "stride_w": window.stride[1],
-            "pad_top": pad.top,
-            "pad_left": pad.left,
-            "low": clamp.low,
-            "high": clamp.high,
-        }
+        clamp = clamp_of(op)
+        fields: dict[str, Field] = {**geometry_fields(op, x, y), "low": clamp.low, "high": clamp.high}
         context = PoolContext16(average=isinstance(op, AveragePool2D))
         return Lowered((), context, (Invocation((x.name, y.name), fields),))
 

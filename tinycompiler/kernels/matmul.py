@@ -105,7 +105,7 @@ class MatMul(Kernel):
             m = op.multiplier(site.inputs, site.outputs)
             return "twice", {"multiplier": m.value, "shift": -m.shift}
         assert isinstance(op, DynamicFullyConnected)
-        real = real_scales(site.inputs, site.outputs, site.numerics)[0]
+        real = real_scales(site.inputs, site.outputs)[0]
         m = quantize_multiplier(real)
         if site.numerics is Numerics.TFLM:
             return "twice", {"multiplier": m.value, "shift": -m.shift}

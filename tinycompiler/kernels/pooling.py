@@ -6,7 +6,7 @@ from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowere
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.ops import AveragePool2D, MaxPool2D
 from tinycompiler.ops.pooling import Pool2D
-from tinycompiler.tensor import DType
+from tinycompiler.tensor import DType, Tensor
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,26 @@ class PoolContext(Context):
 
     average: bool
     clamped: bool
+
+
+def geometry_fields(op: Pool2D, x: Tensor, y: Tensor) -> dict[str, Field]:
+    """Sizes and window, as the members of a pooling's constant struct."""
+    window = op.window
+    (n, in_h, in_w, c), (_, out_h, out_w, _) = x.shape, y.shape
+    return {
+        "batches": n,
+        "in_h": in_h,
+        "in_w": in_w,
+        "channels": c,
+        "out_h": out_h,
+        "out_w": out_w,
+        "kernel_h": window.kernel[0],
+        "kernel_w": window.kernel[1],
+        "stride_h": window.stride[0],
+        "stride_w": window.stride[1],
+        "pad_top": window.padding.top,
+        "pad_left": window.padding.left,
+    }
 
 
 class PoolScalar(Kernel):
@@ -28,22 +48,7 @@ class PoolScalar(Kernel):
     def lower(self, site: Site) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]
         assert isinstance(op, Pool2D)
-        clamp, window, pad = clamp_of(op), op.window, op.window.padding
-        (n, in_h, in_w, c), (_, out_h, out_w, _) = x.shape, y.shape
-        fields: dict[str, Field] = {
-            "batches": n,
-            "in_h": in_h,
-            "in_w": in_w,
-            "channels": c,
-            "out_h": out_h,
-            "out_w": out_w,
-            "kernel_h": window.kernel[0],
-            "kernel_w": window.kernel[1],
-            "stride_h": window.stride[0],
-            "stride_w": window.stride[1],
-            "pad_top": pad.top,
-            "pad_left": pad.left,
-        }
+        clamp, fields = clamp_of(op), geometry_fields(op, x, y)
         if not clamp.is_natural:
             fields |= {"low": clamp.low, "high": clamp.high}
         context = PoolContext(average=isinstance(op, AveragePool2D), clamped=not clamp.is_natural)

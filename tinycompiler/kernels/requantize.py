@@ -25,8 +25,6 @@ from tinycompiler.ops.base import Ints
 from tinycompiler.ops.convolution import bias_of, constants, multipliers, reach_of
 from tinycompiler.ops.fully_connected import real_scales
 
-ROUNDINGS = ("twice", "once", "real")
-
 
 @dataclass(frozen=True, eq=False)
 class Requantization:
@@ -54,7 +52,7 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
     folded = bias - x.zero_point * weights.sum(axis=1)
     constant = (weights == 0).all(axis=1)
     if isinstance(site.op, FullyConnected):
-        real = real_scales(site.inputs, site.outputs, site.numerics)
+        real = real_scales(site.inputs, site.outputs)
         chosen = tuple(quantize_multiplier(s) for s in real)
     else:
         chosen = multipliers(x, site.inputs[1], y, channels)

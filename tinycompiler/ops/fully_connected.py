@@ -25,7 +25,7 @@ from tinycompiler.ops.convolution import (
 from tinycompiler.tensor import Array, DType
 
 
-def real_scales(inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[float, ...]:
+def real_scales(inputs: Tensors, outputs: Tensors) -> tuple[float, ...]:
     """in_scale · weight_scale / out_scale for each output channel, in double in both profiles."""
     x, weights, y = inputs[0], inputs[1], outputs[0]
     assert weights.quantization is not None
@@ -79,7 +79,7 @@ class FullyConnected(Op):
 
     def _result_why_not(self, inputs: Tensors, outputs: Tensors, reach: Ints) -> str | None:
         """A sentence when a scaled accumulator can leave int32, where both references are undefined C++."""
-        worst = reach * np.array(real_scales(inputs, outputs, Numerics.LITERT))
+        worst = reach * np.array(real_scales(inputs, outputs))
         if (worst < 2**31).all():
             return None
         return (
@@ -93,7 +93,7 @@ class FullyConnected(Op):
         units, depth = weights.shape
         rows = (signed(values[0]) - x.zero_point).reshape(-1, depth)
         accumulators = rows @ signed(values[1]).T + bias_of(inputs, values, units)
-        scales = real_scales(inputs, outputs, numerics)
+        scales = real_scales(inputs, outputs)
         if numerics is Numerics.LITERT:
             scaled = multiply_in_double(accumulators, np.array(scales)) + y.zero_point
             result: Array = self.clamp(scaled).astype(y.dtype.numpy)

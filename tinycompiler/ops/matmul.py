@@ -109,8 +109,7 @@ class DynamicFullyConnected(Op):
             if t.quantization is not None and len(t.quantization.scales) != 1:
                 return f"'{t.name}' has {len(t.quantization.scales)} scales; one per tensor is supported"
         reach, what = self.reach(inputs), f"a sum of {weights.shape[1]:,} products"
-        scales = [real_scales(inputs, outputs, numerics)[0] for numerics in Numerics]
-        return next((why for s in scales if (why := scaling_why_not(reach, quantize_multiplier(s), what))), None)
+        return scaling_why_not(reach, quantize_multiplier(real_scales(inputs, outputs)[0]), what)
 
     @staticmethod
     def reach(inputs: Tensors) -> int:
@@ -123,7 +122,7 @@ class DynamicFullyConnected(Op):
         y, (units, depth) = outputs[0], inputs[1].shape
         a, b = (signed(v) - t.zero_point for v, t in zip(values[:2], inputs[:2], strict=True))
         accumulators = product_of(a.reshape(-1, depth), b.T) + bias_of(inputs, values, units)
-        scale = real_scales(inputs, outputs, numerics)[0]
+        scale = real_scales(inputs, outputs)[0]
         if numerics is Numerics.LITERT:
             result: Array = self.clamp(multiply_in_double(accumulators, scale) + y.zero_point).astype(np.int8)
         else:
