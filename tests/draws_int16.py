@@ -1,5 +1,7 @@
 """Hypothesis strategies for int16x8 networks of one operator each, by `tests.models_int16`."""
 
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests import models_int16 as models
 from tests.draws import ACTIVATIONS, PATTERNS, Case, Pattern, case, channels, images, seeds, single, windows
+from tinycompiler.ops import Numerics
 
 Told = dict[str, Any]
 
@@ -43,13 +46,18 @@ def weighted(draw: DrawFn, shape: tuple[int, ...], count: int, *, types: tuple[s
     return told
 
 
+def _types(taps: int) -> tuple[str, ...]:
+    """Of biases: 516 taps of ±128 at most stay in an int32 sum."""
+    return ("int64",) if taps > 500 else ("int64", "int64", "int32")
+
+
 @st.composite
 def _conv_2d(draw: DrawFn) -> Told:
     shape = draw(images())
     kernel, window = draw(windows(shape))
     filters = draw(channels)
     told = {"shape": shape, "filters": filters, "kernel": kernel, **window, "activation": draw(ACTIVATIONS)}
-    return told | draw(weighted((filters, *kernel, shape[3]), filters, types=("int64", "int64", "int32")))
+    return told | draw(weighted((filters, *kernel, shape[3]), filters, types=_types(prod(kernel) * shape[3])))
 
 
 @st.composite
@@ -62,17 +70,38 @@ def _depthwise_conv_2d(draw: DrawFn) -> Told:
 
 
 @st.composite
+def _transpose_conv(draw: DrawFn) -> Told:
+    shape = draw(images(greatest=5))
+    kernel, filters = (draw(st.integers(1, 5)), draw(st.integers(1, 5))), draw(channels)
+    told = {
+        "shape": shape,
+        "filters": filters,
+        "kernel": kernel,
+        "stride": (draw(st.integers(1, 4)), draw(st.integers(1, 4))),
+        "padding": draw(st.sampled_from(("SAME", "VALID"))),
+        "less": (draw(st.integers(0, 3)), draw(st.integers(0, 3))),
+        "activation": draw(ACTIVATIONS),
+    }
+    told |= draw(weighted((filters, *kernel, shape[3]), filters, types=_types(prod(kernel) * shape[3])))
+    return told | {"bias": draw(st.integers(0, 3)) > 0}
+
+
+def _of_bias(found: Case) -> Case:
+    """TensorFlow Lite Micro reads every bias as int64."""
+    return replace(found, profiles=(Numerics.LITERT,)) if found.told["bias_type"] == "int32" else found
+
+
+@st.composite
 def _fully_connected(draw: DrawFn) -> Told:
     depth, units = draw(st.one_of(st.integers(1, 67), st.sampled_from((515, 600)))), draw(channels)
     shape = draw(st.sampled_from(((1, depth), (3, depth), (2, 2, depth))))
     told = {"shape": shape, "units": units, "activation": draw(ACTIVATIONS), "keep_num_dims": draw(st.booleans())}
-    types = ("int64",) if depth > 500 else ("int64", "int64", "int32")
-    told |= draw(weighted((units, depth), units, types=types))
+    told |= draw(weighted((units, depth), units, types=_types(depth)))
     return told | {"bias": told["bias_type"] == "int32" or draw(st.integers(0, 3)) > 0}
 
 
 @st.composite
-def _two_inputs(draw: DrawFn, product: bool) -> Told:
+def _two_inputs(draw: DrawFn, product: bool, shifted_broadcasts: bool = False) -> Told:
     shape = draw(images(greatest=5))
     other = tuple(n if draw(st.integers(0, 3)) else 1 for n in shape)
     other = draw(st.sampled_from((shape, other, (1, 1, 1, shape[3]))))
@@ -84,7 +113,8 @@ def _two_inputs(draw: DrawFn, product: bool) -> Told:
     elif not product and draw(st.booleans()):
         exponent, less = draw(exponents), draw(st.integers(0, 10))
         near = draw(st.sampled_from((1.0, 1.0, 1.0005)))
-        told |= {"pot": True, "other": shape, "output_scale": 2.0**exponent}
+        told |= {"pot": True, "output_scale": 2.0**exponent}
+        told["other"] = told["other"] if shifted_broadcasts else shape
         told["scales"] = (single(near * 2.0**exponent), 2.0 ** (exponent - less))
         if draw(st.booleans()):
             told["scales"] = told["scales"][::-1]
@@ -162,8 +192,10 @@ def _pad(draw: DrawFn) -> Told:
 STRATEGIES_INT16: dict[str, SearchStrategy[Case]] = {
     "CONV_2D": case(models.conv_2d_int16, _conv_2d()),
     "DEPTHWISE_CONV_2D": case(models.depthwise_conv_2d_int16, _depthwise_conv_2d()),
+    "TRANSPOSE_CONV": case(models.transpose_conv_int16, _transpose_conv()).map(_of_bias),
     "FULLY_CONNECTED": case(models.fully_connected_int16, _fully_connected()),
     "ADD": case(models.add_int16, _two_inputs(False)),
+    "SUB": case(models.sub_int16, _two_inputs(False, shifted_broadcasts=True)),
     "MUL": case(models.mul_int16, _two_inputs(True)),
     "AVERAGE_POOL_2D": case(models.average_pool_2d_int16, _pool()),
     "MAX_POOL_2D": case(models.max_pool_2d_int16, _pool()),

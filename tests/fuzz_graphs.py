@@ -35,7 +35,7 @@ from tests.draws import graph_of
 from tests.fuzz_drafts import Draft
 from tests.fuzz_steps import STEPS, drawn
 from tests.judges import judge
-from tests.programs import prefixed, program_of
+from tests.programs import joined, program_of
 from tinycompiler import memory
 from tinycompiler.board import load
 from tinycompiler.build import build
@@ -57,7 +57,8 @@ BOARDS = ("nucleo_l4r5zi", "rpi_pico")
 """A Cortex-M4 and a Cortex-M0+, in turn."""
 RUNS = 10_000_000
 """Seeds of one `--seed`."""
-TRIALS = 3
+TRIALS = 5
+"""One after another: states go on from each to the next."""
 EFFORT = 300
 """Of the planner for one network: its bounds are what is checked, and the last byte is another test's matter."""
 SILENCE = 600.0
@@ -122,10 +123,10 @@ class Outcome:
 
 
 def trials_of(graph: Graph, seed: int) -> list[Feeds]:
-    """Random values; one level for each input; any mixture of levels and random values."""
+    """By turns random values; one level for each input; any mixture of levels and random values."""
     rng = np.random.default_rng(seed)
     inputs = [graph.tensors[name] for name in graph.inputs]
-    return [{t.name: _values(t, rng, trial) for t in inputs} for trial in range(TRIALS)]
+    return [{t.name: _values(t, rng, trial % 3) for t in inputs} for trial in range(TRIALS)]
 
 
 def _values(t: Tensor, rng: np.random.Generator, trial: int) -> Array:
@@ -163,16 +164,24 @@ def attempt(seed: int, draft: Draft, place: Place, tell: Callable[[str], None] =
         raise Skipped("judge", f"{place.numerics.value}: {refusal}") from refusal
     tell("evaluate")
     wanted = []
-    for number, (feeds, theirs) in enumerate(zip(trials, judged, strict=True)):
-        values = graph.evaluate(feeds)
+    steps = zip(judged, evaluations(graph, trials), evaluations(optimized, trials), strict=True)
+    for number, (theirs, values, again) in enumerate(steps):
         ours = [values[name] for name in graph.outputs]
         for name, mine, other in zip(graph.outputs, ours, theirs, strict=True):
             _same("evaluate", f"trial {number}, {name} against the judge", mine, other)
-        again = optimized.evaluate(feeds)
         for name, mine, same in zip(graph.outputs, ours, optimized.outputs, strict=True):
             _same("optimize", f"trial {number}, {name} of the optimized graph", again[same], mine)
         wanted.append([np.ascontiguousarray(value).tobytes() for value in ours])
     return Tried(seed, optimized, trials, wanted)
+
+
+def evaluations(graph: Graph, trials: Sequence[Feeds]) -> Iterator[Feeds]:
+    """All values of each trial, states carried on."""
+    state: Feeds = {}
+    for feeds in trials:
+        values = graph.evaluate({**feeds, **state})
+        state = {s.tensor: values[s.next] for s in graph.states}
+        yield values
 
 
 def _check_plan(graph: Graph, place: Place) -> None:
@@ -207,25 +216,6 @@ def _same(stage: str, what: str, found: Array, wanted: Array) -> None:
 # Many networks on a device.
 
 
-def together(tried: Sequence[Tried]) -> Graph:
-    """One network of independent ones: every name of the i-th begins with `<i>_`."""
-    graphs = []
-    for i, each in enumerate(tried):
-        prefix = f"{i}_"
-        graph = prefixed(each.graph, prefix)
-        states = (replace(s, tensor=prefix + s.tensor, next=prefix + s.next) for s in each.graph.states)
-        graphs.append(replace(graph, states=tuple(states)))
-    return Graph(
-        "many",
-        inputs=tuple(n for g in graphs for n in g.inputs),
-        outputs=tuple(n for g in graphs for n in g.outputs),
-        nodes=tuple(n for g in graphs for n in g.nodes),
-        tensors={key: tensor for g in graphs for key, tensor in g.tensors.items()},
-        numerics=graphs[0].numerics,
-        states=tuple(s for g in graphs for s in g.states),
-    )
-
-
 class TooLarge(Exception):
     """The networks do not fit on the board together."""
 
@@ -233,7 +223,7 @@ class TooLarge(Exception):
 def device_outputs(tried: Sequence[Tried], place: Place) -> list[tuple[bytes, ...]]:
     """Of each trial, every output of the networks together, as the device says them."""
     board = load(place.board)
-    calls = lower(together(tried), board.core)
+    calls = lower(joined([each.graph for each in tried]), board.core)
     program = program_of(calls)
     vectors = [
         Vector(f"trial {i}", tuple(t.trials[i][name] for t in tried for name in t.graph.inputs)) for i in range(TRIALS)
@@ -283,7 +273,7 @@ def batch(send: Callable[[Any], None], seeds: Sequence[int], place: Place) -> li
     for seed in seeds:
         send((seed, "draw"))
         draft = drawn(seed, place.numerics)
-        operators[seed] = tuple(made.operator for made in draft.operators)
+        operators[seed] = draft.kinds()
         outcome = _outcome(send, seed, draft, place)
         if isinstance(outcome, Tried):
             tried.append(outcome)

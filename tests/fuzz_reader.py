@@ -329,7 +329,7 @@ def _accepted(path: Path, number: int) -> str:
     inspected = inspect(path, tuple(Numerics)[number // 2 % 2])
     if inspected.graph is None:
         assert inspected.blockers, "neither a graph nor a blocker"
-        raise ModelError("\n".join(inspected.blockers))
+        raise ModelError("\n".join(map(str, inspected.blockers)))
     core = ("cortex-m4f", "cortex-m0plus")[number % 2]
     with patch("tinycompiler.lifetimes.place", partial(memory.place, effort=100)):
         lay_out(lower(optimize(inspected.graph), CORES[core]))

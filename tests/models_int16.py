@@ -36,6 +36,24 @@ def depthwise_conv_2d_int16(
     )
 
 
+def transpose_conv_int16(
+    rng: Rng, shape: Shape = (1, 4, 5, 3), filters: int = 4, kernel: Pair = (3, 3), **told: Any
+) -> bytes:
+    """TRANSPOSE_CONV; `less` pixels than the largest output (VALID: more), below stride."""
+    stride, same = told.get("stride", (2, 2)), told.get("padding", "SAME") == "SAME"
+    less = [n % s for n, s in zip(told.get("less", (0, 0)), stride, strict=True)]
+    largest = [n * s if same else (n - 1) * s + k for n, s, k in zip(shape[1:3], stride, kernel, strict=True)]
+    size = [n - v if same else n + v for n, v in zip(largest, less, strict=True)]
+    options = {
+        "padding": 0 if same else 1,
+        "stride_h": stride[0],
+        "stride_w": stride[1],
+        "fused_activation_function": _activation(told.get("activation", "NONE")),
+    }
+    output = (shape[0], *size, filters)
+    return _weighted(rng, "TRANSPOSE_CONV", shape, (filters, *kernel, shape[3]), output, options, 0, told)
+
+
 def fully_connected_int16(rng: Rng, shape: Shape = (1, 20), units: int = 5, **told: Any) -> bytes:
     """FULLY_CONNECTED, per tensor when not told otherwise; `bias` False leaves the bias out."""
     keep = told.get("keep_num_dims", False)
@@ -78,7 +96,10 @@ def _weighted(
         inputs.append("bias")
     elif operator == "FULLY_CONNECTED":
         inputs.append(None)
-    if kind == "int32":
+    if operator == "TRANSPOSE_CONV":
+        model.tensor("shape", (4,), "int32", data=output_shape)
+        inputs = ["shape", "weights", "input", *inputs[2:]]
+    if kind == "int32" and told.get("said", True):
         options["quantized_bias_type"] = schema.TENSOR_TYPES.index("INT32")
     output_scale = told.get("output_scale", deviation * scale * base / SPREAD)
     model.tensor("output", output_shape, "int16", scales=output_scale)
@@ -91,6 +112,13 @@ def add_int16(rng: Rng, shape: Shape = (1, 4, 5, 3), other: Shape | None = None,
     a, b = told.setdefault("scales", (_scale(rng, None), _scale(rng, None)))
     told.setdefault("output_scale", DEVIATION * sqrt(a**2 + b**2) / SPREAD)
     return _two_inputs(rng, "ADD", shape, shape if other is None else other, told)
+
+
+def sub_int16(rng: Rng, shape: Shape = (1, 4, 5, 3), other: Shape | None = None, **told: Any) -> bytes:
+    """SUB; `pot` asks LiteRT for shifts where scales are powers of two."""
+    a, b = told.setdefault("scales", (_scale(rng, None), _scale(rng, None)))
+    told.setdefault("output_scale", DEVIATION * sqrt(a**2 + b**2) / SPREAD)
+    return _two_inputs(rng, "SUB", shape, shape if other is None else other, told)
 
 
 def mul_int16(rng: Rng, shape: Shape = (1, 4, 5, 3), other: Shape | None = None, **told: Any) -> bytes:
@@ -108,7 +136,7 @@ def _two_inputs(rng: Rng, operator: str, shape: Shape, other: Shape, told: dict[
     model.tensor("other", other, "int16", scales=told["scales"][1], data=data)
     model.tensor("output", np.broadcast_shapes(shape, other), "int16", scales=told["output_scale"])
     options: dict[str, Any] = {"fused_activation_function": _activation(told.get("activation", "NONE"))}
-    if operator == "ADD":
+    if operator in ("ADD", "SUB"):
         options["pot_scale_int16"] = told.get("pot", False)
     model.operator(operator, ["input", "other"], ["output"], options=options)
     return model.inputs(*(["input"] if constant else ["input", "other"])).outputs("output").build()

@@ -65,25 +65,29 @@ class Stream(ModelBuilder):
 
     def called(self, *outputs: str) -> bytes:
         """The file, with a second subgraph that gives variables their first values."""
-        self.outputs(*outputs)
         init = ModelBuilder("init")
         for name, data in self.initial.items():
             init.tensor(f"{name} handle", (), "RESOURCE")
             init.tensor(f"{name} first", data.shape, self.dtype, data=data, **self.numbers)
             init.operator("VAR_HANDLE", [], [f"{name} handle"], options={"container": "", "shared_name": name})
             init.operator("ASSIGN_VARIABLE", [f"{name} handle", f"{name} first"], [], options={})
-        self.operator("CALL_ONCE", [], [], options={"init_subgraph_index": 1})
-        main, other = self.values(), init.values()
-        [first], [second] = main["subgraphs"], other["subgraphs"]
-        first["operators"] = [first["operators"][-1], *first["operators"][:-1]]
-        for tensor in second["tensors"]:
-            tensor["buffer"] += len(main["buffers"]) - 1 if tensor["buffer"] else 0
-        for operator in second["operators"]:
-            operator["opcode_index"] += len(main["operator_codes"])
-        main["subgraphs"] = [first, {**second, "name": "init"}]
-        main["buffers"] = [*main["buffers"], *other["buffers"][1:]]
-        main["operator_codes"] = [*main["operator_codes"], *other["operator_codes"]]
-        return encode(main)
+        return started(self.outputs(*outputs), init)
+
+
+def started(builder: ModelBuilder, init: ModelBuilder) -> bytes:
+    """The file of a network that runs `init` once before all else."""
+    builder.operator("CALL_ONCE", [], [], options={"init_subgraph_index": 1})
+    main, other = builder.values(), init.values()
+    [first], [second] = main["subgraphs"], other["subgraphs"]
+    first["operators"] = [first["operators"][-1], *first["operators"][:-1]]
+    for tensor in second["tensors"]:
+        tensor["buffer"] += len(main["buffers"]) - 1 if tensor["buffer"] else 0
+    for operator in second["operators"]:
+        operator["opcode_index"] += len(main["operator_codes"])
+    main["subgraphs"] = [first, {**second, "name": "init"}]
+    main["buffers"] = [*main["buffers"], *other["buffers"][1:]]
+    main["operator_codes"] = [*main["operator_codes"], *other["operator_codes"]]
+    return encode(main)
 
 
 def ring(dtype: str = "int8") -> bytes:

@@ -1,5 +1,6 @@
 """int16x8: references against the judges, the emitted C against the references, and the proofs."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -72,6 +73,15 @@ LIMITS: tuple[Case, ...] = (
         for width, c in ((1, 1), (2, 3), (5, 4), (8, 5))
     ),
     Case(models.conv_2d_int16, 1, {"shape": (2, 3, 5, 7), "filters": 3, "kernel": (1, 1)}),
+    # strides beyond the kernel leave phases without taps; images of one column; an odd last pixel of a phase
+    *(
+        Case(
+            models.transpose_conv_int16,
+            width,
+            {"shape": (2, 3, width, c), "kernel": kernel, "stride": (2, 3), "padding": padding, "less": (1, 2)},
+        )
+        for width, c, kernel, padding in ((1, 1, (3, 3), "SAME"), (4, 3, (1, 2), "VALID"), (5, 4, (4, 5), "SAME"))
+    ),
     # int64 sums
     *(
         Case(
@@ -87,10 +97,13 @@ LIMITS: tuple[Case, ...] = (
         )
         for m in (1, 2)
     ),
-    Case(
-        models.conv_2d_int16,
-        1,
-        {"shape": (1, 4, 5, 60), "filters": 3, "weights": Pattern("all -127", (3, 3, 3, 60)), "per_channel": False},
+    *(
+        Case(
+            make,
+            1,
+            {"shape": (1, 4, 5, 60), "filters": 3, "weights": Pattern("all -127", (3, 3, 3, 60)), "per_channel": False},
+        )
+        for make in (models.conv_2d_int16, models.transpose_conv_int16)
     ),
 )
 
@@ -169,6 +182,17 @@ REFUSALS = {
     ),
     "too fine an output": (models.mul_int16, {"scales": (1.0, 1.0), "output_scale": 0.5}, "products of int16"),
     "sums": (models.add_int16, {"scales": (1.0, 1.0), "output_scale": 2.0**-14}, "too small for a sum"),
+    "differences": (models.sub_int16, {"scales": (1.0, 1.0), "output_scale": 2.0**-14}, "too small for a sum"),
+    "weights spread too far": (
+        models.transpose_conv_int16,
+        {
+            "shape": (1, 1, 1, 520),
+            "kernel": (1, 1),
+            "bias_type": "int32",
+            "weights": Pattern("all 127", (4, 1, 1, 520)),
+        },
+        "int32 accumulator",
+    ),
     "curve": (models.logistic_int16, {"input_scale": 6.0}, "below 5.33"),
 }
 
@@ -180,8 +204,23 @@ def test_refusals_say_why(what: str) -> None:
         Case(make, 1, told).graph(Numerics.LITERT)
 
 
-def test_shifted_sums_of_other_scales_are_refused_by_litert_alone() -> None:
-    case = Case(models.add_int16, 1, {"pot": True, "scales": (2.0**-12, 2.0**-12), "output_scale": 2.0**-11})
+@pytest.mark.parametrize("make", [models.add_int16, models.sub_int16])
+def test_shifted_sums_of_other_scales_are_refused_by_litert_alone(make: Callable[..., bytes]) -> None:
+    case = Case(make, 1, {"pot": True, "scales": (2.0**-12, 2.0**-12), "output_scale": 2.0**-11})
     with pytest.raises(ModelError, match="powers of two"):
         case.graph(Numerics.LITERT)
     case.graph(Numerics.TFLM)
+
+
+def test_an_int32_bias_of_a_transposed_convolution_is_for_litert_alone() -> None:
+    case = Case(models.transpose_conv_int16, 1, {"bias_type": "int32"})
+    case.graph(Numerics.LITERT)
+    with pytest.raises(ModelError, match="does not run TRANSPOSE_CONV of int16 with an int32 bias"):
+        case.graph(Numerics.TFLM)
+
+
+def test_a_bias_that_the_file_is_silent_about_is_refused_by_litert() -> None:
+    """It would read an int32 bias as int64."""
+    case = Case(models.transpose_conv_int16, 1, {"bias_type": "int32", "said": False})
+    with pytest.raises(ModelError, match="does not say so in quantized_bias_type"):
+        case.graph(Numerics.LITERT)

@@ -32,7 +32,12 @@ from tinycompiler.kernels.resize import ResizeBilinearScalar
 from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar
 from tinycompiler.kernels.table import Table, TableOfConstant
-from tinycompiler.kernels.transpose_conv import TransposeConvDsp, TransposeConvScalar
+from tinycompiler.kernels.transpose_conv import (
+    TransposeConvDsp,
+    TransposeConvDsp16,
+    TransposeConvScalar,
+    TransposeConvScalar16,
+)
 from tinycompiler.ops import AveragePool2D, Conv2D, DepthwiseConv2D, FullyConnected, MaxPool2D, Reshape
 
 KERNELS: tuple[Kernel, ...] = (
@@ -65,6 +70,8 @@ KERNELS: tuple[Kernel, ...] = (
     DequantizeFloat(),
     ConvDsp16(),
     ConvScalar16(),
+    TransposeConvDsp16(),
+    TransposeConvScalar16(),
     DepthwiseScalar16(),
     PoolScalar16(),
     ElementwiseScalar16(),
@@ -101,22 +108,30 @@ class Calls:
         return "\n".join([f"calls {self.graph.name} on {self.core.name}", *(f"  {c}" for c in self.calls), ""])
 
 
+class NoKernel(ModelError):
+    """Some nodes have no kernel; `reasons` has a sentence for each, by name."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"{node}: {why}" for node, why in reasons.items()))
+        self.reasons = reasons
+
+
 def lower(graph: Graph, core: Core) -> Calls:
-    """Kernels for every node; ModelError names every node that no kernel takes, with all reasons."""
+    """Kernels for every node; NoKernel names every node that no kernel takes, with all reasons."""
     aliases = {n.outputs[0]: n.inputs[0] for n in graph.nodes if isinstance(n.op, Reshape)}
     spare = spare_bytes(graph, aliases)
-    calls, problems = [], []
+    calls, problems = [], dict[str, str]()
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
         call, rejected = choose(Site(graph, node, spare[node.name]), core)
         if call is None:
             reasons = "; ".join(f"{name}: {why}" for name, why in rejected) or "no kernel for this operator"
-            problems.append(f"{node.name} ({node.op.name}): {reasons}")
+            problems[node.name] = reasons
         else:
             calls.append(call)
     if problems:
-        raise ModelError("\n".join(problems))
+        raise NoKernel(problems)
     return Calls(graph, core, tuple(calls), aliases)
 
 
@@ -166,4 +181,17 @@ def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], 
     return None, tuple(rejected)
 
 
-__all__ = ["ISAS", "KERNELS", "Call", "Calls", "Constant", "Context", "Invocation", "Kernel", "Node", "Site", "lower"]
+__all__ = [
+    "ISAS",
+    "KERNELS",
+    "Call",
+    "Calls",
+    "Constant",
+    "Context",
+    "Invocation",
+    "Kernel",
+    "NoKernel",
+    "Node",
+    "Site",
+    "lower",
+]

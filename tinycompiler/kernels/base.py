@@ -74,6 +74,8 @@ class Call:
     in_place: tuple[str, ...] = ()
     """Inputs whose memory the output may take over."""
     macs: int = 0
+    floating_point: str = ""
+    """What the C computes with beside integers: "", "single" or "double" precision."""
     rejected: tuple[tuple[str, str], ...] = ()
     """Better kernels that refused, and why."""
 
@@ -128,6 +130,8 @@ class Lowered:
     invocations: tuple[Invocation, ...]
     scratch: int = 0
     in_place: tuple[str, ...] = ()
+    floating_point: str = ""
+    """See `Call`; copying floats is no arithmetic."""
 
 
 class Kernel:
@@ -165,6 +169,7 @@ class Kernel:
             scratch=lowered.scratch,
             in_place=lowered.in_place,
             macs=site.graph.macs(site.node),
+            floating_point=lowered.floating_point,
             rejected=rejected,
         )
 

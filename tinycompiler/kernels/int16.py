@@ -36,7 +36,7 @@ from tinycompiler.kernels.base import (
 )
 from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry
 from tinycompiler.kernels.depthwise import tap_weights
-from tinycompiler.ops import Conv2D, DepthwiseConv2D, FullyConnected, Numerics, int16
+from tinycompiler.ops import Conv2D, DepthwiseConv2D, FullyConnected, Numerics, TransposeConv, int16
 from tinycompiler.ops.base import Ints
 from tinycompiler.ops.convolution import bias_of, constants, real_multipliers
 from tinycompiler.ops.fully_connected import real_scales
@@ -82,7 +82,7 @@ def scaling(site: Site, weights: Ints) -> Scaling:
     else:
         reals = real_multipliers(site.inputs[0], site.inputs[1], site.outputs[0], channels)
     kind = DType.INT64
-    if isinstance(op, Conv2D | FullyConnected):
+    if isinstance(op, Conv2D | FullyConnected | TransposeConv):
         kind = int16.accumulator(site.inputs, op.bias_type)
     chosen = [quantize_multiplier(real) for real in reals]
     if kind is DType.INT32:
@@ -100,8 +100,8 @@ def with_weights(header: Array, weights: Ints, order: Sequence[int] = (0, 1, 2, 
     channels, taps = weights.shape
     padded = np.zeros((channels, round_up(taps, 4)), np.int8)
     padded[:, :taps] = weights
-    moved = np.ascontiguousarray(padded.reshape(channels, -1, 4)[:, :, list(order)]).reshape(channels, -1)
-    return np.column_stack([header, moved.view(np.uint32)]).astype(np.uint32).ravel()
+    moved = np.ascontiguousarray(padded.reshape(channels, padded.shape[1] // 4, 4)[:, :, list(order)])
+    return np.column_stack([header, moved.reshape(padded.shape).view(np.uint32)]).astype(np.uint32).ravel()
 
 
 # The proof of `wide`.
@@ -230,6 +230,7 @@ class ConvScalar16(Kernel):
             context=ConvContext16(chosen.variant, pixels, g.pointwise, g.window.kernel[0], clamped),
             invocations=(Invocation((site.inputs[0].name, site.outputs[0].name), fields),),
             scratch=0 if g.pointwise else 2 * round_up(g.taps, 4) * pixels,
+            floating_point="double" if chosen.rounding == "real" else "",
         )
 
 

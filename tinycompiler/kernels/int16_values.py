@@ -22,6 +22,7 @@ from tinycompiler.ops import (
     Relu6,
     Requantize,
     Softmax,
+    Sub,
     Tanh,
     int16,
 )
@@ -33,7 +34,7 @@ from tinycompiler.tensor import DType, Tensor
 ONLY_INT16 = (DType.INT16,)
 
 
-# ADD and MUL.
+# ADD, SUB and MUL.
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,18 @@ class ElementwiseContext16(Context):
     """Variables of kernels/elementwise_s16.c.j2."""
 
     operation: str
-    """add | shifted (ADD of power-of-two scales) | mul"""
+    """sum | shifted (a sum of power-of-two scales) | product"""
+    sign: str
+    """Of the second operand in a sum."""
     broadcast: bool
 
 
 class ElementwiseScalar16(Kernel):
-    """ADD and MUL, of equal shapes or broadcast."""
+    """ADD, SUB and MUL, of equal shapes or broadcast."""
 
     name = "elementwise_s16_scalar"
     template = "elementwise_s16"
-    ops = (Add, Mul)
+    ops = (Add, Mul, Sub)
     types = ONLY_INT16
 
     def why_not(self, site: Site) -> str | None:
@@ -67,21 +70,21 @@ class ElementwiseScalar16(Kernel):
                 fields[name] = Constant(tensor.data.reshape(-1))
         in_place = tuple(t.name for t in (a, b) if takes_over(t, y))
         invocation = Invocation((a.name, b.name, y.name), fields)
-        context = ElementwiseContext16(operation, is_broadcast(loops))
+        context = ElementwiseContext16(operation, "-" if isinstance(site.op, Sub) else "+", is_broadcast(loops))
         return Lowered(("requantize",), context, (invocation,), in_place=in_place)
 
     def scaling(self, site: Site) -> tuple[str, dict[str, int]]:
         """The operation, and its multipliers and right shifts."""
-        if isinstance(site.op, Add):
+        if isinstance(site.op, Add | Sub):
             by = site.op.shifts(site.inputs, site.outputs, site.numerics)
             if by is not None:
                 return "shifted", {"s_a": -by[0], "s_b": -by[1]}
             a, b, y = site.op.multipliers(site.inputs, site.outputs)
             scaled = {"m_a": a.value, "s_a": -a.shift, "m_b": b.value, "s_b": -b.shift}
-            return "add", {**scaled, "m_y": y.value, "s_y": -y.shift}
+            return "sum", {**scaled, "m_y": y.value, "s_y": -y.shift}
         assert isinstance(site.op, Mul)
         m = site.op.multiplier(site.inputs, site.outputs, site.numerics)
-        return "mul", {"m_y": m.value, "s_y": -m.shift}
+        return "product", {"m_y": m.value, "s_y": -m.shift}
 
 
 # Pooling and MEAN.

@@ -9,6 +9,7 @@ stored once; what is repeated in each phase is the 16 bytes or so of requantizat
 Within a phase the taps of a row are stored from the last to the first, so that the pixels they read are neighbours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,10 +17,11 @@ import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up
 from tinycompiler.kernels.convolution import ConvDsp, ConvKernel, ConvScalar, pairs_why_not
+from tinycompiler.kernels.int16 import ConvDsp16, ConvScalar16, scaling, with_weights
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.ops import TransposeConv
 from tinycompiler.ops.base import Ints
-from tinycompiler.tensor import DType
+from tinycompiler.tensor import Array, DType
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,38 @@ def phases(site: Site) -> list[Ints]:
     return [w[:, row::sh, column::sw][:, :, ::-1] for row in range(sh) for column in range(sw)]
 
 
+def stream_fields(streams: Sequence[Array]) -> dict[str, Field]:
+    """The streams of all phases, one behind the other, and where each begins."""
+    offsets = [sum(len(s) for s in streams[:i]) for i in range(len(streams))]
+    return {
+        "stream": Constant(np.concatenate(streams)),
+        "phase": Constant(np.array(offsets, np.int32), table=True),
+    }
+
+
+def geometry_fields(site: Site) -> dict[str, Field]:
+    """Shapes and strides, as the members of the constant struct."""
+    op, x, w, y = site.op, site.inputs[0], site.inputs[1], site.outputs[0]
+    assert isinstance(op, TransposeConv)
+    (n, in_h, in_w, in_c), (_, out_h, out_w, out_c), (_, kh, kw, _) = x.shape, y.shape, w.shape
+    top, left = op.before((kh, kw))
+    return {
+        "batches": n,
+        "in_h": in_h,
+        "in_w": in_w,
+        "in_c": in_c,
+        "out_h": out_h,
+        "out_w": out_w,
+        "out_c": out_c,
+        "kernel_h": kh,
+        "kernel_w": kw,
+        "stride_h": op.stride[0],
+        "stride_w": op.stride[1],
+        "top": top,
+        "left": left,
+    }
+
+
 class TransposeConvKernel(Kernel):
     """What both instruction sets share."""
 
@@ -60,35 +94,15 @@ class TransposeConvKernel(Kernel):
             self.convolution.pack(flat, requantization(site, flat, op.clamp), y.zero_point, op.clamp)
             for flat in weights
         ]
-        offsets = [sum(len(s) for s in streams[:i]) for i in range(len(streams))]
         most = max(flat.shape[1] for flat in weights)
-        (n, in_h, in_w, in_c), (_, out_h, out_w, out_c), (_, kh, kw, _) = x.shape, y.shape, w.shape
-        top, left = op.before((kh, kw))
-        fields: dict[str, Field] = {
-            "stream": Constant(np.concatenate(streams)),
-            "phase": Constant(np.array(offsets, np.int32), table=True),
-            "batches": n,
-            "in_h": in_h,
-            "in_w": in_w,
-            "in_c": in_c,
-            "out_h": out_h,
-            "out_w": out_w,
-            "out_c": out_c,
-            "kernel_h": kh,
-            "kernel_w": kw,
-            "stride_h": op.stride[0],
-            "stride_w": op.stride[1],
-            "top": top,
-            "left": left,
-            "fill": x.zero_point,
-        }
+        fields = {**stream_fields(streams), **geometry_fields(site), "fill": x.zero_point}
         if not op.clamp.is_natural:
             fields |= {"low": op.clamp.low, "high": op.clamp.high}
-        pixels = min(self.convolution.pixels, -(-out_w // op.stride[1]))
+        pixels = min(self.convolution.pixels, -(-y.shape[2] // op.stride[1]))
         context = TransposeConvContext(
             pixels=pixels,
-            rows=-(-kh // op.stride[0]),
-            direct=in_c % 4 == 0,
+            rows=-(-w.shape[1] // op.stride[0]),
+            direct=x.shape[3] % 4 == 0,
             clamped=not op.clamp.is_natural,
         )
         return Lowered(
@@ -124,3 +138,55 @@ class TransposeConvDsp(TransposeConvKernel):
             if problem:
                 return problem
         return None
+
+
+# int16.
+
+
+@dataclass(frozen=True)
+class TransposeConvContext16(Context):
+    """Variables of kernels/transpose_conv_s16.c.j2."""
+
+    variant: str
+    """Of the tile: the type of the sum, and its rounding."""
+    pixels: int
+    """Output pixels of one tile."""
+    rows: int
+    """Kernel rows of the phase that has most."""
+    clamped: bool
+
+
+class TransposeConvScalar16(Kernel):
+    """Runs everywhere; one pixel of a phase at a time. Every phase has the tile that all taps together need."""
+
+    name = "transpose_conv_s16_scalar"
+    template = "transpose_conv_s16"
+    ops = (TransposeConv,)
+    types = (DType.INT16,)
+    convolution: ClassVar[ConvScalar16] = ConvScalar16()
+
+    def lower(self, site: Site) -> Lowered:
+        op, x, w, y = site.op, site.inputs[0], site.inputs[1], site.outputs[0]
+        assert isinstance(op, TransposeConv)
+        chosen = scaling(site, w.values.astype(np.int64).reshape(len(w.values), -1))
+        weights = [phase.reshape(len(phase), -1) for phase in phases(site)]
+        streams = [with_weights(chosen.header, flat, self.convolution.order) for flat in weights]
+        fields, clamped = {**stream_fields(streams), **geometry_fields(site)}, not op.clamp.spans(DType.INT16)
+        if clamped:
+            fields |= {"low": op.clamp.low, "high": op.clamp.high}
+        pixels = min(self.convolution.pixels, -(-y.shape[2] // op.stride[1]))
+        taps = max(flat.shape[1] for flat in weights)
+        return Lowered(
+            inner=("requantize_s16", f"tile_s16:{chosen.variant}"),
+            context=TransposeConvContext16(chosen.variant, pixels, -(-w.shape[1] // op.stride[0]), clamped),
+            invocations=(Invocation((x.name, y.name), fields),),
+            scratch=2 * round_up(taps, 4) * pixels,
+        )
+
+
+class TransposeConvDsp16(TransposeConvScalar16):
+    """Two pixels of a phase at a time, as `ConvDsp16`."""
+
+    name = "transpose_conv_s16_dsp"
+    isa = "dsp"
+    convolution = ConvDsp16()

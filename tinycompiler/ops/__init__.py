@@ -18,8 +18,8 @@ from tinycompiler.ops.comparison import (
     SelectV2,
 )
 from tinycompiler.ops.convolution import Conv2D, DepthwiseConv2D, Padding, Window
-from tinycompiler.ops.difference import Maximum, Minimum, SquaredDifference, Sub
-from tinycompiler.ops.elementwise import Add, Elementwise, Mul
+from tinycompiler.ops.difference import Maximum, Minimum, SquaredDifference
+from tinycompiler.ops.elementwise import Add, Elementwise, Mul, Sub
 from tinycompiler.ops.fully_connected import FullyConnected
 from tinycompiler.ops.matmul import BatchMatMul, DynamicFullyConnected
 from tinycompiler.ops.movement import (

@@ -39,6 +39,16 @@ class Unary(Op):
         return (table[signed(values[0]) - inputs[0].dtype.range[0]],)
 
 
+def q4_why_not(source: Tensor, numerics: Numerics) -> str | None:
+    """A sentence when an int8 input's scale has no multiplier to Q4, of which TensorFlow Lite Micro takes the curve."""
+    if numerics is Numerics.LITERT or source.dtype is not DType.INT8 or source.scale >= fixed_point.LEAST_OF_Q4:
+        return None
+    return (
+        f"with tflm numerics: the input's scale {source.scale} is below the reference's fixed point, whose least is "
+        f"{fixed_point.LEAST_OF_Q4}; quantize the network again, or compile with --numerics litert"
+    )
+
+
 @dataclass(frozen=True)
 class Logistic(Unary):
     """1 / (1 + exp(-x)). LiteRT fills a table in float32; TensorFlow Lite Micro computes in fixed point."""
@@ -54,17 +64,16 @@ class Logistic(Unary):
             return f"output quantization {outputs[0].quantization} must be (1/256, zero point -128)"
         return problem
 
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        return q4_why_not(inputs[0], numerics)
+
     def function(self, x: Ints, source: Tensor, target: Tensor, numerics: Numerics) -> Ints:
         if source.dtype is DType.INT16:
             return int16.logistic(x, source.scale)
         centered = x - source.zero_point
         if numerics is Numerics.LITERT:
             return np.array([_logistic_in_float(int(v), source.scale, target) for v in centered], np.int64)
-        fraction, shift = math.frexp(source.scale * (1 << 27))
-        radius = fixed_point.input_radius(4, shift)
-        in_q4 = multiply_by_quantized_multiplier(
-            np.clip(centered, -radius, radius), round_half_away(fraction * 2**31), shift
-        )
+        radius, in_q4 = fixed_point.to_q4(centered, source.scale)
         in_q0 = fixed_point.logistic(in_q4, 4)
         result = np.minimum(fixed_point.rounding_divide_by_power_of_two(in_q0, 23) - 128, 127)
         return np.where(centered <= -radius, -128, np.where(centered >= radius, 127, result))
@@ -178,10 +187,16 @@ class Relu6(Rectifier):
 
 @dataclass(frozen=True)
 class Softmax(Op):
-    """exp(beta·x) / Σ exp(beta·x) along the last axis, in gemmlowp's fixed point in both profiles."""
+    """exp(beta·x) / Σ exp(beta·x) along the last axis, in gemmlowp's fixed point in both profiles.
+
+    Where the exponentials of a row of int8, each at most 1, add up to 512 or more, as 512 equal values do, both
+    references end their process: the last shift is by more than 31 bits. Here it is taken in 64 bits, which gives -128.
+    """
 
     name: ClassVar[str] = "SOFTMAX"
     activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
+    GREATEST_DEPTH: ClassVar[int] = (1 << 13) - 1
+    """With more, a sum in Q12 can overflow 32 bits, int8 inputs."""
     beta: float = 1.0
 
     DIFFERENCE_BITS: ClassVar[int] = 5
@@ -193,12 +208,17 @@ class Softmax(Op):
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         y = outputs[0]
         problem = super().why_not(inputs, outputs)
+        if problem is None and not inputs[0].shape:
+            return "its input is a scalar, and a row is needed"
         if problem is None and y.dtype is DType.INT16:
             return int16.softmax_why_not(inputs[0], y, self.beta)
         if problem is None and (y.zero_point != -128 or abs(y.scale * 256 - 1) > 0.001):
             return f"output quantization {y.quantization} must be (1/256, zero point -128)"
         if problem is None and self.multiplier(inputs[0]).shift < 0:
             return f"beta {self.beta} times the input's scale {inputs[0].scale} is too small for fixed point"
+        depth = inputs[0].shape[-1] if problem is None else 0
+        if depth > self.GREATEST_DEPTH:
+            return f"a sum over {depth:,} exponentials can overflow; at most {self.GREATEST_DEPTH:,} are supported"
         return problem
 
     def multiplier(self, source: Tensor) -> Multiplier:

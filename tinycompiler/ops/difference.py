@@ -1,4 +1,4 @@
-"""Differences and extremes of two int8 tensors, with numpy's broadcasting."""
+"""Squared differences and extremes of two int8 tensors, with numpy's broadcasting."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,35 +7,8 @@ import numpy as np
 
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
 from tinycompiler.ops.base import Numerics, Tensors, Values, signed
-from tinycompiler.ops.elementwise import ADD_LEFT_SHIFT, Add, Elementwise
+from tinycompiler.ops.elementwise import Elementwise
 from tinycompiler.tensor import Array, Tensor
-
-
-@dataclass(frozen=True)
-class Sub(Elementwise):
-    """As ADD, but for the sign; the output's multiplier must stay below 1, where both references demand it."""
-
-    name: ClassVar[str] = "SUB"
-
-    @staticmethod
-    def multipliers(inputs: Tensors, outputs: Tensors) -> tuple[Multiplier, Multiplier, Multiplier]:
-        """Of the two operands and of the difference."""
-        return Add.multipliers(inputs, outputs)
-
-    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        problem = super().why_not(inputs, outputs)
-        if problem is None and not fits_one(2 * max(t.scale for t in inputs) / (1 << ADD_LEFT_SHIFT), outputs[0]):
-            return TOO_FINE.format(outputs[0].scale)
-        return problem
-
-    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
-        first, second, total = self.multipliers(inputs, outputs)
-        raised = [(signed(v) - t.zero_point) << ADD_LEFT_SHIFT for v, t in zip(values, inputs, strict=True)]
-        a = multiply_by_quantized_multiplier(raised[0], first.value, first.shift)
-        b = multiply_by_quantized_multiplier(raised[1], second.value, second.shift)
-        scaled = multiply_by_quantized_multiplier(a - b, total.value, total.shift)
-        return (self.clamp(scaled + outputs[0].zero_point).astype(np.int8),)
-
 
 TOO_FINE = "the output's scale {} is too fine for the inputs': the reference needs a multiplier below 1"
 

@@ -1,4 +1,4 @@
-"""ADD and MUL of two tensors, with numpy's broadcasting; and the base of all such operators."""
+"""ADD, SUB and MUL of two tensors, with numpy's broadcasting; and the base of all such operators."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,7 +12,7 @@ from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Numerics, Op, Shape, Ten
 from tinycompiler.tensor import Array, DType
 
 ADD_LEFT_SHIFT = 20
-"""Bits by which ADD raises its int8 operands before scaling them (TFLite add.cc)."""
+"""Bits by which ADD and SUB raise their int8 operands before scaling them (TFLite add.cc)."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Elementwise(Broadcasting):
 
 
 @dataclass(frozen=True)
-class Add(Elementwise):
-    """Both operands are brought to twice the larger scale, added, and brought to the output's."""
+class Additive(Elementwise):
+    """ADD and SUB: operands are brought to twice the larger scale, added or subtracted, and brought to the output's."""
 
-    name: ClassVar[str] = "ADD"
+    sign: ClassVar[int]
+    """Of the second operand."""
     activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     power_of_two: bool = field(default=False, repr=False)
     """Whether LiteRT only shifts int16 operands whose scales are powers of two (pot_scale_int16)."""
@@ -57,7 +58,8 @@ class Add(Elementwise):
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         problem = super().why_not(inputs, outputs)
         if problem is None and not self._is_fraction(inputs, outputs):
-            return f"the output's scale {outputs[0].scale:.6g} is too small for a sum of such inputs"
+            found = f"the output's scale {outputs[0].scale:.6g} is too small for a sum of such inputs"
+            return f"{found}: the references need a multiplier below 1"
         return problem
 
     def _is_fraction(self, inputs: Tensors, outputs: Tensors) -> bool:
@@ -68,7 +70,7 @@ class Add(Elementwise):
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
         if self.shifts(inputs, outputs, numerics) is None:
             return None
-        return int16.add_shifts_why_not(inputs, outputs)
+        return int16.shifts_why_not(inputs, outputs)
 
     def shifts(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> tuple[int, int] | None:
         """By how much the operands are only shifted, where they are."""
@@ -81,7 +83,7 @@ class Add(Elementwise):
         """Of the two operands and of the sum."""
         a, b, y = inputs[0].scale, inputs[1].scale, outputs[0].scale
         common = 2 * max(a, b)
-        raised = Add.left_shift(outputs)
+        raised = Additive.left_shift(outputs)
         return (
             quantize_multiplier(a / common),
             quantize_multiplier(b / common),
@@ -96,15 +98,38 @@ class Add(Elementwise):
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         by = self.shifts(inputs, outputs, numerics)
         if by is not None:
-            total_of_shifted = int16.add_with_shifts(signed(values[0]), signed(values[1]), by)
+            total_of_shifted = int16.sum_of_shifted(signed(values[0]), self.sign * signed(values[1]), by)
             return (self.clamp(total_of_shifted).astype(np.int16),)
         first, second, total = self.multipliers(inputs, outputs)
         left = self.left_shift(outputs)
         raised = [(signed(v) - t.zero_point) << left for v, t in zip(values, inputs, strict=True)]
         a = multiply_by_quantized_multiplier(raised[0], first.value, first.shift)
         b = multiply_by_quantized_multiplier(raised[1], second.value, second.shift)
-        scaled = multiply_by_quantized_multiplier(a + b, total.value, total.shift)
+        scaled = multiply_by_quantized_multiplier(a + self.sign * b, total.value, total.shift)
         return (self.clamp(scaled + outputs[0].zero_point).astype(outputs[0].dtype.numpy),)
+
+
+@dataclass(frozen=True)
+class Add(Additive):
+    """a + b."""
+
+    name: ClassVar[str] = "ADD"
+    sign: ClassVar[int] = 1
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        problem = super().numerics_why_not(inputs, outputs, numerics)
+        shifted = self.shifts(inputs, outputs, numerics) is not None
+        if problem is None and shifted and inputs[0].shape != inputs[1].shape:
+            return "LiteRT does not broadcast ADD where scales are powers of two; convert with pot_scale_int16 false"
+        return problem
+
+
+@dataclass(frozen=True)
+class Sub(Additive):
+    """a - b."""
+
+    name: ClassVar[str] = "SUB"
+    sign: ClassVar[int] = -1
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tinycompiler.tensor import Array, DType, Tensor
 LEAST = 32768
 """The greatest magnitude of an int16."""
 ADD_LEFT_SHIFT = 15
-"""Bits by which ADD raises its int16 operands before scaling them (TFLite add.cc)."""
+"""Bits by which ADD and SUB raise their int16 operands before scaling them (TFLite add.cc)."""
 REDUCED_SHIFT = 7
 """The greatest left shift that the references' 15-bit multiplication allows."""
 BIASES = (DType.INT32, DType.INT64)
@@ -101,7 +101,7 @@ def requantize(accumulators: Ints, chosen: Sequence[Multiplier], kind: DType, cl
     return clamp(multiply(accumulators, value, shift)).astype(np.int16)
 
 
-# ADD.
+# ADD and SUB.
 
 
 def power_of_two(scale: float) -> int | None:
@@ -112,26 +112,24 @@ def power_of_two(scale: float) -> int | None:
 
 
 def shifts(inputs: Tensors, outputs: Tensors) -> tuple[int, int] | None:
-    """By how much LiteRT's ADD of power-of-two scales raises its operands; None where a scale is no such power."""
+    """By how much LiteRT's ADD and SUB of power-of-two scales raise operands; None where a scale is not one."""
     exponents = [power_of_two(t.scale) for t in (*inputs, outputs[0])]
     a, b, y = exponents
     return None if a is None or b is None or y is None else (a - y, b - y)
 
 
-def add_shifts_why_not(inputs: Tensors, outputs: Tensors) -> str | None:
-    """What LiteRT's ADD of power-of-two scales cannot do."""
+def shifts_why_not(inputs: Tensors, outputs: Tensors) -> str | None:
+    """What LiteRT's ADD and SUB of power-of-two scales cannot do."""
     found = shifts(inputs, outputs)
     if found is None:
         return None
     if max(found) > 0 or min(found) < -15 or 0 not in found:
         scales = ", ".join(f"{t.scale:.6g}" for t in (*inputs, *outputs))
         return f"scales {scales} are powers of two: one input's must be the output's, and the other not greater"
-    if inputs[0].shape != inputs[1].shape:
-        return "LiteRT does not broadcast where scales are powers of two; convert with pot_scale_int16 false"
     return None
 
 
-def add_with_shifts(a: Ints, b: Ints, by: tuple[int, int]) -> Ints:
+def sum_of_shifted(a: Ints, b: Ints, by: tuple[int, int]) -> Ints:
     """The operands, divided by powers of two, added and saturated."""
     raised = [rounding_divide_by_power_of_two(v, -s) for v, s in zip((a, b), by, strict=True)]
     total: Ints = np.clip(raised[0] + raised[1], -LEAST, LEAST - 1)

@@ -53,6 +53,7 @@ class Movement(Op):
 
     types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8")
     ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 8)
+    moves_scalars: ClassVar[bool] = True
 
     def rearrange(self, values: Values, fill: float) -> tuple[Array, ...]:
         """The outputs for arrays of any type; indexing only, no arithmetic."""
@@ -77,6 +78,8 @@ class Movement(Op):
         rank = max(len(t.shape) for t in (*inputs, *outputs))
         if known and rank > self.ranks[numerics]:
             return f"rank {rank}, and the reference of {numerics.value} moves up to rank {self.ranks[numerics]}"
+        if rank == 0 and not self.moves_scalars:
+            return f"it moves a scalar, of which no reference makes anything definite; remove the {self.name}"
         if found in known:
             return None
         if not known:
@@ -275,6 +278,7 @@ class Transpose(Movement):
     """The axes in another order."""
 
     name: ClassVar[str] = "TRANSPOSE"
+    moves_scalars: ClassVar[bool] = False
     types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int32")
     ranks: ClassVar[Mapping[Numerics, int]] = up_to(8, 5)
     axes: tuple[int, ...]
@@ -309,6 +313,7 @@ class Tile(Movement):
     """x repeated along each axis."""
 
     name: ClassVar[str] = "TILE"
+    moves_scalars: ClassVar[bool] = False
     types: ClassVar[Mapping[Numerics, tuple[DType, ...]]] = moves("uint8", "-int8 -int16 -int32 -float32")
     repeats: tuple[int, ...]
 

@@ -7,11 +7,13 @@ import numpy as np
 
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier
 from tinycompiler.ops.activation import Unary, distances, overflow
-from tinycompiler.ops.base import Ints, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops.base import Ints, Numerics, Op, Shape, Tensors, Values, only_in, signed
 from tinycompiler.tensor import Array, DType, Tensor
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)
 QUANTIZED = (*EIGHT_BITS, DType.INT16)
+FAR = np.float32(2**20)
+"""Quotients beyond are saturated, and have no fraction that counts."""
 
 
 def _needs_one_scale(tensor: Tensor, types: tuple[DType, ...] = QUANTIZED) -> str | None:
@@ -25,7 +27,10 @@ def _needs_one_scale(tensor: Tensor, types: tuple[DType, ...] = QUANTIZED) -> st
 
 @dataclass(frozen=True)
 class Quantize(Op):
-    """float32 to 8 or 16 bits: round(x / scale) + zero_point in float32, halves away from zero, saturated."""
+    """float32 to 8 or 16 bits: round(x / scale) + zero_point in float32, halves away from zero, saturated.
+
+    What is not a number becomes the least value; the interpreters' behaviour is undefined there.
+    """
 
     name: ClassVar[str] = "QUANTIZE"
 
@@ -35,9 +40,16 @@ class Quantize(Op):
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
         return _needs_one_scale(outputs[0])
 
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if outputs[0].dtype is DType.UINT8:
+            return only_in(Numerics.LITERT, numerics, "QUANTIZE of float32 to uint8")
+        return None
+
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         y = outputs[0]
-        quotient = values[0].astype(np.float32) / np.float32(y.scale)
+        with np.errstate(over="ignore"):
+            quotient = values[0].astype(np.float32) / np.float32(y.scale)
+        quotient = np.clip(np.where(np.isnan(quotient), -np.inf, quotient), -FAR, FAR)
         whole = np.trunc(quotient)
         rounded = whole + np.sign(quotient) * (np.abs(quotient - whole) >= 0.5)
         return (np.clip(rounded.astype(np.float64) + y.zero_point, *y.dtype.range).astype(y.dtype.numpy),)
@@ -58,8 +70,8 @@ class Requantize(Unary):
         return problem or overflow(self.multiplier(x, y), distances(x))
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
-        if numerics is Numerics.TFLM and inputs[0].dtype is DType.UINT8 and outputs[0].dtype is not DType.INT8:
-            return f"TensorFlow Lite Micro does not quantize uint8 to {outputs[0].dtype.value}; use the litert numerics"
+        if inputs[0].dtype is DType.UINT8 and outputs[0].dtype is not DType.INT8:
+            return only_in(Numerics.LITERT, numerics, f"QUANTIZE of uint8 to {outputs[0].dtype.value}")
         return None
 
     @staticmethod

@@ -6,19 +6,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinycompiler.ops.base import Clamp, Numerics, Op, Shape, Tensors, Values, signed
+from tinycompiler.ops import int16
+from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Ints, Numerics, Op, Shape, Tensors, Values, only_in, signed
 from tinycompiler.ops.convolution import (
+    accumulators_why_not,
     bias_of,
-    bias_why_not,
     constants,
     multipliers,
-    overflow_why_not,
-    requantize,
     same_padding,
+    scaled_output,
     weights_why_not,
 )
 from tinycompiler.ops.scaling import scaling_why_not
-from tinycompiler.tensor import Array
+from tinycompiler.tensor import Array, DType
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,14 @@ class TransposeConv(Op):
     """
 
     name: ClassVar[str] = "TRANSPOSE_CONV"
+    activations: ClassVar[tuple[DType, ...]] = INT8_OR_INT16
     size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     same: bool = False
     """TensorFlow's padding SAME: the output is what a convolution of such padding would make the input of."""
     clamp: Clamp = field(default_factory=Clamp)
+    bias_type: DType | None = field(default=None, repr=False)
+    """What the file says that the bias is, with int16 activations."""
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
         return ((inputs[0].shape[0], *self.size, inputs[1].shape[0]),)
@@ -59,18 +62,32 @@ class TransposeConv(Op):
             wanted = -(-n // s) if self.same else (n - k + s) // s
             if wanted != found:
                 return f"an output of {self.size} needs {wanted} input pixels along an axis, and there are {found}"
-        problem = (
-            super().why_not((x,), outputs) or weights_why_not(weights, channels, 0) or bias_why_not(inputs, channels)
-        )
+        problem = super().why_not((x,), outputs) or weights_why_not(weights, channels, 0)
         if problem:
             return problem
-        taps, bias = signed(weights.values).reshape(channels, -1), bias_of(inputs, constants(inputs), channels)
-        problem = overflow_why_not(taps, bias, x.zero_point)
+        taps = signed(weights.values).reshape(channels, -1)
+        problem = accumulators_why_not(inputs, outputs, taps, self.bias_type)
+        return problem or (None if x.dtype is DType.INT16 else self._scaling_why_not(inputs, outputs, taps))
+
+    @staticmethod
+    def _scaling_why_not(inputs: Tensors, outputs: Tensors, taps: Ints) -> str | None:
+        x, channels = inputs[0], len(taps)
+        bias = bias_of(inputs, constants(inputs), channels)
         reach = np.abs(taps).sum(axis=1) * max(127 - x.zero_point, x.zero_point + 128) + np.abs(bias)
-        chosen = multipliers(x, weights, outputs[0], channels)
+        chosen = multipliers(x, inputs[1], outputs[0], channels)
+        problem = None
         for channel, (r, m) in enumerate(zip(reach, chosen, strict=True)):
             problem = problem or scaling_why_not(int(r), m, f"output channel {channel}")
         return problem
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if inputs[0].dtype is not DType.INT16:
+            return None
+        if int16.accumulator(inputs, self.bias_type) is DType.INT32:
+            problem = only_in(Numerics.LITERT, numerics, "TRANSPOSE_CONV of int16 with an int32 bias")
+            if problem:
+                return problem
+        return int16.bias_type_why_not(inputs, self.bias_type) if numerics is Numerics.LITERT else None
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         x, weights, y = inputs[0], inputs[1], outputs[0]
@@ -85,4 +102,4 @@ class TransposeConv(Op):
                 spread[:, r : r + (h - 1) * sh + 1 : sh, s : s + (w - 1) * sw + 1 : sw] += part
         image = spread[:, top : top + height, left : left + width].astype(np.int64)
         accumulators = image + bias_of(inputs, values, channels)
-        return (requantize(accumulators, multipliers(x, weights, y, channels), y.zero_point, self.clamp),)
+        return (scaled_output(accumulators, inputs, y, self.bias_type, self.clamp),)

@@ -22,7 +22,7 @@ from tinycompiler.fixed_point import (
     round_half_away,
 )
 from tinycompiler.ops import int16
-from tinycompiler.ops.activation import GREATEST, Rectifier, Unary, overflow, ratio
+from tinycompiler.ops.activation import GREATEST, Rectifier, Unary, overflow, q4_why_not, ratio
 from tinycompiler.ops.base import INT8_OR_INT16, Ints, Numerics, Tensors, activations_why_not, only_in
 from tinycompiler.tensor import DType, Tensor
 
@@ -328,11 +328,12 @@ class Tanh(Float):
             wrong = activations_why_not(inputs, outputs, self.activations)
             return wrong or int16.curve_why_not(inputs[0], outputs[0])
         problem = super().why_not(inputs, outputs)
-        if problem is None and inputs[0].scale < 2.0**-27:
-            return f"the input's scale {inputs[0].scale} is below the reference's fixed point"
         if problem is None and (outputs[0].scale, outputs[0].zero_point) != (1 / 128, 0):
             return f"output quantization {outputs[0].quantization} must be (1/128, zero point 0)"
         return problem
+
+    def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        return q4_why_not(inputs[0], numerics)
 
     def real(self, x: np.float32, target: Tensor) -> np.float32:
         return _library(math.tanh, x)

@@ -95,15 +95,21 @@ from tinycompiler.ops.base import INT8_OR_INT16
 from tinycompiler.ops.convolution import same_padding
 from tinycompiler.ops.reduction import ArgExtreme, Reduction
 from tinycompiler.readers import schema
-from tinycompiler.readers.tflite import Operator
+from tinycompiler.readers.file import Operator
 from tinycompiler.tensor import DType, Tensor
 
+BEYOND_INT32 = 2.0**31 - 64
+"""The least number that float32 rounds to 2^31."""
 FARTHEST = 65535
 """The largest stride and dilation: beyond, a file is damaged rather than a network unusual."""
 
 
 class Refused(Exception):
     """An operator's options say what is not supported; the message is the sentence."""
+
+
+class NotConstant(Refused):
+    """A parameter of an operator is computed, and is needed when compiling."""
 
 
 class Site:
@@ -130,7 +136,7 @@ class Site:
     def constant(self, index: int, what: str) -> list[int]:
         """The integers of a constant input."""
         if index >= len(self.inputs) or self.inputs[index].data is None:
-            raise Refused(f"its {what} is computed at run time; export the network with constant {what}")
+            raise NotConstant(f"its {what} is computed at run time; export the network with constant {what}")
         if self.inputs[index].dtype is DType.FLOAT32:
             raise Refused(f"its {what} is float32, and integers are needed; the file is inconsistent")
         return [int(v) for v in np.atleast_1d(self.inputs[index].values).ravel()]
@@ -157,6 +163,9 @@ class Site:
         if y.dtype not in INT8_OR_INT16 or y.quantization is None or len(y.quantization.scales) != 1:
             return Clamp()  # the operator itself refuses such an output
         least, greatest = y.dtype.range
+        if max(abs(bound or 0) for bound in bounds[name]) >= BEYOND_INT32 * y.scale:
+            found = f"its output's scale {y.scale:.6g} puts the bounds of its fused {name} beyond int32"
+            raise Refused(f"{found}, and no reference runs that; calibrate the network again")
         low, high = (
             default if bound is None else y.zero_point + round_half_away(float(np.float32(bound) / np.float32(y.scale)))
             for bound, default in zip(bounds[name], (least, greatest), strict=True)
@@ -246,7 +255,7 @@ def _transpose_conv(s: Site) -> Op:
     if max(stride) > 64:
         raise Refused(f"stride {stride} is more than 64 along an axis")  # each step of it becomes a convolution
     same = s.option("padding") == schema.PADDINGS.index("SAME")
-    return TransposeConv((shape[1], shape[2]), stride, same, s.clamp())
+    return TransposeConv((shape[1], shape[2]), stride, same, s.clamp(), s.bias_type())
 
 
 def _pad(s: Site) -> Op:
@@ -550,7 +559,7 @@ OPERATORS: Mapping[str, Callable[[Site], Op]] = MappingProxyType(
         "SQUARED_DIFFERENCE": lambda _: SquaredDifference(),
         "SQUEEZE": lambda s: Reshape(s.outputs[0].shape),
         "STRIDED_SLICE": _strided_slice,
-        "SUB": lambda s: Sub(s.clamp()),
+        "SUB": lambda s: Sub(s.clamp(), power_of_two=bool(s.option("pot_scale_int16"))),
         "TANH": lambda _: Tanh(),
         "TILE": _tile,
         "SUM": _reduction(Sum),
