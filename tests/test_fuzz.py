@@ -150,6 +150,15 @@ def test_an_operator_that_nobody_reads() -> None:
     check(model.inputs("x").outputs("y"))
 
 
+def test_a_constant_channel_that_becomes_a_scalar() -> None:
+    model = network(("x", (1, 3)), ("y", (1, 1)), ("z", ()))
+    model.tensor("weights", (1, 3), scales=1.0, zero_points=0, data=np.zeros((1, 3), np.int8))
+    model.tensor("bias", (1,), "int32", scales=0.1, zero_points=0, data=[40])
+    model.operator("FULLY_CONNECTED", ["x", "weights", "bias"], ["y"])
+    model.operator("SQUEEZE", ["y"], ["z"], options={"squeeze_dims": []})
+    check(model.inputs("x").outputs("z"))
+
+
 @pytest.mark.parametrize("operator", ["TRANSPOSE", "TILE"])
 def test_a_scalar_that_litert_does_not_move(operator: str) -> None:
     """It crashes at TILE, and TRANSPOSE leaves what was in memory."""

@@ -43,8 +43,9 @@ def _replaced(graph: Graph, constants: Constants, names: Sequence[str]) -> Graph
     fixed = []
     for name in names:
         t = graph.tensors[name]
-        values = np.broadcast_to(constants[name][1].astype(t.dtype.numpy), t.shape)
-        fixed.append(replace(t, data=np.ascontiguousarray(values)))
+        line = constants[name][1].astype(t.dtype.numpy)
+        values = np.broadcast_to(line, t.shape) if t.shape else line.reshape(())
+        fixed.append(replace(t, data=np.array(values)))
     return graph.with_nodes((n for n in graph.nodes if n.outputs[0] not in names), fixed)
 
 
