@@ -110,8 +110,13 @@ def trials(inputs: Sequence[Tensor], seed: int) -> list[dict[str, Array]]:
 
 def random_values(tensor: Tensor, rng: np.random.Generator) -> Array:
     if tensor.dtype is DType.FLOAT32:
-        return rng.normal(0, 2, tensor.shape).astype(np.float32)
+        values = rng.normal(0, 2, tensor.shape)
+        halfway = np.round(values * 16) / 16  # between two steps of many a scale
+        return np.where(rng.random(tensor.shape) < 0.25, halfway, values).astype(np.float32)
     low, high = tensor.dtype.range
+    if high - low < tensor.elements:  # every value there is
+        values = np.resize(np.arange(low, high + 1), tensor.elements)
+        return rng.permutation(values).reshape(tensor.shape).astype(tensor.dtype.numpy)
     return rng.integers(low, high + 1, tensor.shape).astype(tensor.dtype.numpy)
 
 
@@ -178,6 +183,12 @@ def unary_numbers(draw: DrawFn, *, least: float = 1e-3) -> Told:
 
 
 # Shapes and windows.
+
+
+def unary_shapes() -> SearchStrategy[tuple[int, ...]]:
+    """Often with room for every int8, see `random_values`; else of rank 0 to 5."""
+    other = st.lists(st.integers(1, 7), max_size=5).filter(lambda shape: prod(shape) < 1000).map(tuple)
+    return st.one_of(st.sampled_from(((1, 256), (1, 16, 16, 1), (257,))), other)
 
 
 @st.composite
@@ -301,17 +312,39 @@ def _softmax(draw: DrawFn) -> Told:
 
 @st.composite
 def _logistic(draw: DrawFn) -> Told:
-    return {"shape": (1, 256), "input_scale": draw(scales(1e-4, 2)), "input_zero_point": draw(zero_points)}
+    return {"shape": draw(unary_shapes()), "input_scale": draw(scales(1e-4, 2)), "input_zero_point": draw(zero_points)}
 
 
 @st.composite
 def _unary(draw: DrawFn) -> Told:
-    return {"shape": (1, 16, 16, 1), **draw(unary_numbers())}
+    return {"shape": draw(unary_shapes()), **draw(unary_numbers())}
 
 
 @st.composite
 def _quantize(draw: DrawFn) -> Told:
-    return {**draw(_unary()), "source": draw(st.sampled_from(("float32", "int8")))}
+    source = draw(st.sampled_from(("float32", "float32", "int8", "int8", "uint8")))
+    return _of_types(draw(_unary()), source, draw(st.sampled_from(("int8", "int8", "uint8"))))
+
+
+@st.composite
+def _dequantize(draw: DrawFn) -> Told:
+    told = _of_types(draw(_unary()), draw(st.sampled_from(("int8", "uint8"))), "float32")
+    del told["target"]
+    return told
+
+
+def _of_types(told: Told, source: str, target: str) -> Told:
+    """Zero points as the types have them."""
+    points = {f"{name}_zero_point": told[f"{name}_zero_point"] for name in ("input", "output")}
+    types = {"input_zero_point": source, "output_zero_point": target}
+    points = {name: point + 128 * (types[name] == "uint8") for name, point in points.items()}
+    return {**told, **points, "source": source, "target": target}
+
+
+def _of_uint8(found: Case) -> Case:
+    """TensorFlow Lite Micro makes uint8 of int8 alone."""
+    only_litert = found.told["target"] == "uint8" and found.told["source"] != "int8"
+    return replace(found, profiles=(Numerics.LITERT,)) if only_litert else found
 
 
 from tests.draws_algebra import ALGEBRA  # noqa: E402 - it needs what stands above
@@ -334,8 +367,8 @@ STRATEGIES: dict[str, SearchStrategy[Case]] = {
     "LOGISTIC": case(models.logistic, _logistic()),
     "RELU": case(models.relu, _unary()),
     "RELU6": case(models.relu6, _unary()),
-    "QUANTIZE": case(models.quantize, _quantize()),
-    "DEQUANTIZE": case(models.dequantize, _unary()),
+    "QUANTIZE": case(models.quantize, _quantize()).map(_of_uint8),
+    "DEQUANTIZE": case(models.dequantize, _dequantize()),
     **ALGEBRA,
     **ELEMENTWISE,
     **MOVEMENT,

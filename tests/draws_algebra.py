@@ -52,7 +52,7 @@ def _of_index(found: Case) -> Case:
 @st.composite
 def _rows(draw: DrawFn, least: float, greatest_rank: int) -> Told:
     outer = tuple(draw(st.integers(1, 3)) for _ in range(draw(st.integers(0, greatest_rank - 1))))
-    depth = draw(st.one_of(st.integers(1, 20), st.sampled_from((64, 100, 257))))
+    depth = draw(st.one_of(st.integers(1, 20), st.sampled_from((64, 100, 257, 1000))))
     return {"shape": (*outer, depth), "input_scale": draw(scales(least, 2.0)), "input_zero_point": draw(zero_points)}
 
 

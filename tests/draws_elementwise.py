@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests import models_elementwise as models
-from tests.draws import ACTIVATIONS, Case, Told, case, scales, seeds, single, unary_numbers, zero_points
+from tests.draws import (
+    ACTIVATIONS,
+    Case,
+    Told,
+    case,
+    scales,
+    seeds,
+    single,
+    unary_numbers,
+    unary_shapes,
+    zero_points,
+)
 from tinycompiler.ops import Numerics
 from tinycompiler.ops.unary import Float
 
@@ -27,7 +38,7 @@ Shape = tuple[int, ...]
 
 @st.composite
 def _unary(draw: DrawFn, operator: str) -> Case:
-    told: Told = {"operator": operator, **draw(unary_numbers())}
+    told: Told = {"operator": operator, "shape": draw(unary_shapes()), **draw(unary_numbers())}
     if operator in ("EXP", "LOG", "RSQRT", "SQRT"):
         told |= {"input_scale": draw(scales(1e-4, 0.05)), "output_scale": draw(scales(1e-3, 10.0))}
     if operator == "TANH":
@@ -133,7 +144,7 @@ TYPES = ("bool", "int8", "uint8", "int16", "int32", "float32")
 def _cast(draw: DrawFn) -> Case:
     dtypes = draw(st.sampled_from(tuple(product(TYPES, TYPES))))
     profiles = (Numerics.LITERT,) if "uint8" in dtypes else tuple(Numerics)
-    shape = tuple(draw(st.lists(st.integers(1, 7), min_size=1, max_size=5)))
+    shape = draw(unary_shapes())
     return replace(_case(models.cast, draw(seeds), {"shape": shape, "dtypes": dtypes}), profiles=profiles)
 
 
@@ -156,7 +167,7 @@ ELEMENTWISE: dict[str, SearchStrategy[Case]] = {
     **{operator: _several(operator, _arithmetic(operator)) for operator in models.ARITHMETIC},
     **{operator: _several(operator, _comparison(operator)) for operator in models.COMPARISONS},
     **{operator: _several(operator, _logic(operator)) for operator in models.LOGIC},
-    "LOGICAL_NOT": case(models.logical_not, st.fixed_dictionaries({"shape": st.tuples(st.integers(1, 300))})),
+    "LOGICAL_NOT": case(models.logical_not, st.fixed_dictionaries({"shape": unary_shapes()})),
     "SELECT": _several("SELECT", _select("SELECT")),
     "SELECT_V2": _several("SELECT_V2", _select("SELECT_V2").map(_select_v2)),
     "CAST": _cast(),

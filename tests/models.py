@@ -384,9 +384,11 @@ def relu6(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -> byt
     return _unary(rng, "RELU6", shape, told)
 
 
-def quantize(rng: Rng, shape: Shape = (1, 4, 5, 3), *, source: str = "float32", **told: Unpack[Numbers]) -> bytes:
-    """QUANTIZE from float32, or from one int8 quantization to another (`source` "int8")."""
-    return _unary(rng, "QUANTIZE", shape, told, options={}, dtypes=(source, "int8"))
+def quantize(
+    rng: Rng, shape: Shape = (1, 4, 5, 3), *, source: str = "float32", target: str = "int8", **told: Unpack[Numbers]
+) -> bytes:
+    """QUANTIZE from float32, or from one quantization to another."""
+    return _unary(rng, "QUANTIZE", shape, told, options={}, dtypes=(source, target))
 
 
 def requantize(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -> bytes:
@@ -394,9 +396,9 @@ def requantize(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -
     return quantize(rng, shape, source="int8", **told)
 
 
-def dequantize(rng: Rng, shape: Shape = (1, 4, 5, 3), **told: Unpack[Numbers]) -> bytes:
-    """DEQUANTIZE from int8 to float32."""
-    return _unary(rng, "DEQUANTIZE", shape, told, options={}, dtypes=("int8", "float32"))
+def dequantize(rng: Rng, shape: Shape = (1, 4, 5, 3), *, source: str = "int8", **told: Unpack[Numbers]) -> bytes:
+    """DEQUANTIZE to float32."""
+    return _unary(rng, "DEQUANTIZE", shape, told, options={}, dtypes=(source, "float32"))
 
 
 EVERY_OPERATOR = (

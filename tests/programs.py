@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from tests.draws import Case, trials
@@ -35,7 +35,14 @@ def drawn(strategy: SearchStrategy[Case], count: int, *, start: int = 0) -> list
     cases: list[Case] = []
 
     @seed(start)
-    @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None, derandomize=False)
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        derandomize=False,
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],  # what matters is what comes out
+    )
     @given(strategy)
     def collect(case: Case) -> None:
         cases.append(case)
@@ -46,15 +53,21 @@ def drawn(strategy: SearchStrategy[Case], count: int, *, start: int = 0) -> list
 
 def merged(cases: Sequence[Case], numerics: Numerics, *, name: str = "many") -> Graph:
     """One network of independent operators: every tensor of case i has the name `<i>_<its own>`."""
-    graphs = [prefixed(case.graph(numerics), f"{index}_") for index, case in enumerate(cases)]
+    return joined([case.graph(numerics) for case in cases], name=name).verify()
+
+
+def joined(graphs: Sequence[Graph], *, name: str = "many") -> Graph:
+    """One network of independent ones of the same numerics: every name of the i-th begins with `<i>_`."""
+    apart = [prefixed(graph, f"{index}_") for index, graph in enumerate(graphs)]
     return Graph(
         name,
-        inputs=tuple(n for g in graphs for n in g.inputs),
-        outputs=tuple(n for g in graphs for n in g.outputs),
-        nodes=tuple(n for g in graphs for n in g.nodes),
-        tensors={key: tensor for g in graphs for key, tensor in g.tensors.items()},
-        numerics=numerics,
-    ).verify()
+        inputs=tuple(n for g in apart for n in g.inputs),
+        outputs=tuple(n for g in apart for n in g.outputs),
+        nodes=tuple(n for g in apart for n in g.nodes),
+        tensors={key: tensor for g in apart for key, tensor in g.tensors.items()},
+        numerics=graphs[0].numerics,
+        states=tuple(s for g in apart for s in g.states),
+    )
 
 
 def prefixed(graph: Graph, prefix: str) -> Graph:
@@ -69,6 +82,7 @@ def prefixed(graph: Graph, prefix: str) -> Graph:
             replace(n, name=prefix + n.name, inputs=names(n.inputs), outputs=names(n.outputs)) for n in graph.nodes
         ),
         tensors={prefix + key: replace(t, name=prefix + t.name) for key, t in graph.tensors.items()},
+        states=tuple(replace(s, tensor=prefix + s.tensor, next=prefix + s.next) for s in graph.states),
     )
 
 

@@ -9,12 +9,14 @@ import pytest
 from tests import models
 from tests import models_algebra as algebra
 from tests.draws import Case, Pattern, graph_of, trial_inputs
+from tests.judges import judge
 from tests.tflite_builder import ModelBuilder
 from tinycompiler.board import CORES
 from tinycompiler.errors import ModelError
 from tinycompiler.kernels import Call, lower
 from tinycompiler.ops import Numerics
 from tinycompiler.passes import optimize
+from tinycompiler.tensor import Array
 
 LITERT, TFLM = Numerics.LITERT, Numerics.TFLM
 TINY = 2.0**-20  # of an output's scale
@@ -36,6 +38,7 @@ REFUSALS: dict[str, tuple[Case, Numerics, str]] = {
         "sum of 40,000 squares",
     ),
     "exponentials": (case(algebra.log_softmax, shape=(1, 4096)), LITERT, "4,096 exponentials"),
+    "probabilities": (case(models.softmax, shape=(1, 8192)), TFLM, "8,192 exponentials .* at most 8,191"),
     "tiny scale": (case(algebra.log_softmax, input_scale=2.0**-27), LITERT, "too small for fixed point"),
     "corners and centers": (
         case(algebra.resize_bilinear, align_corners=True, half_pixel_centers=True),
@@ -66,6 +69,19 @@ def test_refusals_say_why(what: str) -> None:
     refused, numerics, words = REFUSALS[what]
     with pytest.raises(ModelError, match=words):
         refused.graph(numerics)
+
+
+@pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
+@pytest.mark.parametrize("depth", [512, 1000, 4096, 8191])
+def test_deep_rows_of_softmax(depth: int, numerics: Numerics) -> None:
+    """As long as their exponentials add up to less than 512, beyond which no reference answers."""
+    given = case(models.softmax, shape=(3, depth), input_scale=1.0)
+    graph, rng = given.graph(numerics), np.random.default_rng(depth)
+    few = np.full((3, depth), -128, np.int8)
+    few[:, rng.permutation(depth)[:511]] = 127
+    feeds: list[dict[str, Array]] = [{"input": rng.integers(-128, 128, (3, depth), np.int8)}, {"input": few}]
+    for each, [wanted] in zip(feeds, judge(given.model(), graph, feeds), strict=True):
+        np.testing.assert_array_equal(graph.evaluate(each)["output"], wanted)
 
 
 def call_of(given: Case, core: str = "cortex-m4f", numerics: Numerics = LITERT) -> Call:

@@ -5,7 +5,7 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache, partial
 from itertools import product
@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("verify",),
     ("report",),
     ("compile",),
+    ("samples",),
     ("doctor", "catalog", "output"),
     ("actions",),
     ("cli",),
@@ -56,11 +57,12 @@ FOREIGN = {
     "jinja2": ("emit", "build"),
     "numpy": ("",),
     "tflite_micro": ("reference",),
+    "tflite_runtime": ("reference",),
     "unicorn": ("emulators.unicorn",),
 }
 """Third-party packages, and how the names of the modules begin that may import them."""
 
-OPTIONAL = ("ai_edge_litert", "tflite_micro", "unicorn")
+OPTIONAL = ("ai_edge_litert", "tflite_micro", "tflite_runtime", "unicorn")
 """Of these, the ones that need not be installed."""
 
 LIMIT = 320
@@ -195,7 +197,7 @@ def test_operators_have_a_scalar_kernel(op: type[Op]) -> None:
     assert scalar or op is Reshape, f"{op.__name__} has no kernel that runs on every core"
 
 
-def makers() -> Iterator[Callable[[], bytes]]:
+def makers() -> Iterator["partial[bytes]"]:
     """Every function in tests/models*.py that makes a model from a random generator at most."""
     for path in sorted(Path(__file__).parent.glob("models*.py")):
         module = importlib.import_module(f"tests.{path.stem}")

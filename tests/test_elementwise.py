@@ -12,11 +12,14 @@ from tests import models_elementwise as elementwise
 from tests.draws import Case
 from tests.judges import judge
 from tests.programs import HostProgram, merged
+from tests.test_ops import check
 from tinycompiler.board import CORES
 from tinycompiler.errors import ModelError
 from tinycompiler.kernels import lower
 from tinycompiler.ops import Numerics
 from tinycompiler.ops.quotient import bit_length
+from tinycompiler.passes.edges import with_io
+from tinycompiler.tensor import DType
 
 PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
 
@@ -36,14 +39,26 @@ def several(operator: str, **told: Any) -> Case:
 # Refusals.
 
 SHORT = ((1, 4), (1, 4))
+POINTS = {"input_zero_point": 3, "output_zero_point": 3}
 COMPARED = ("int8", "int8", "bool")
 REFUSED: dict[str, tuple[Case, Numerics, str]] = {
     "only LiteRT": (unary("EXP"), Numerics.TFLM, "tflm profile's reference does not run EXP; .* --numerics litert"),
     "only TensorFlow Lite Micro": (unary("ELU"), Numerics.LITERT, "litert .* does not run ELU; .* --numerics tflm"),
+    "uint8 of floats": (Case(models.quantize, 0, {"target": "uint8", **POINTS}), Numerics.TFLM, "of float32 to uint8"),
+    "uint8 of uint8": (
+        Case(models.quantize, 0, {"source": "uint8", "target": "uint8", **POINTS}),
+        Numerics.TFLM,
+        "tflm .* does not run QUANTIZE of uint8 to uint8; .* --numerics litert",
+    ),
     "cast of uint8": (Case(elementwise.cast, 0, {"dtypes": ("uint8", "int8")}), Numerics.TFLM, "CAST of uint8"),
     "negative root": (unary("SQRT", input_zero_point=-127), Numerics.LITERT, "zero point -127 allows negative values"),
     "tanh output": (unary("TANH", output_scale=0.01), Numerics.LITERT, "must be .1/128, zero point 0"),
     "tanh input": (unary("TANH", input_scale=2.0**-40), Numerics.TFLM, "below the reference's fixed point"),
+    "logistic input": (
+        Case(models.logistic, 0, {"input_scale": 0.99 * 2.0**-28}),
+        Numerics.TFLM,
+        "below the reference's fixed point, .* --numerics litert",
+    ),
     "huge exponential": (unary("EXP", input_scale=1.0), Numerics.LITERT, "values beyond int32"),
     "infinite exponential": (unary("EXP", input_scale=1e29), Numerics.LITERT, "values beyond int32"),
     "fine output": (unary("ABS", input_scale=1.0, output_scale=2.0**-24), Numerics.LITERT, "the reference overflows"),
@@ -80,6 +95,21 @@ def test_refusals_say_why(what: str) -> None:
     case, numerics, words = REFUSED[what]
     with pytest.raises(ModelError, match=words):
         case.graph(numerics)
+
+
+def test_edges_stay_where_no_reference_makes_them_of_floats() -> None:
+    case = Case(models.quantize, 0, {"source": "uint8", "target": "int8", "input_zero_point": 3})
+    graphs = [with_io(case.graph(numerics), "float") for numerics in (Numerics.LITERT, Numerics.TFLM)]
+    assert [g.tensors[g.inputs[0]].dtype for g in graphs] == [DType.FLOAT32, DType.UINT8]
+    assert [g.tensors[g.outputs[0]].dtype for g in graphs] == [DType.FLOAT32, DType.FLOAT32]
+
+
+@pytest.mark.parametrize("case", [Case(models.logistic, 0, {}), unary("TANH")], ids=["LOGISTIC", "TANH"])
+@pytest.mark.parametrize(("scale", "profiles"), [(2.0**-28, tuple(Numerics)), (2.0**-29, (Numerics.LITERT,))])
+def test_the_least_scales_of_curves(case: Case, scale: float, profiles: tuple[Numerics, ...]) -> None:
+    least = Case(case.make, 0, {**case.told, "shape": (1, 256), "input_scale": scale}, profiles)
+    for numerics in Numerics:
+        check(least, numerics, 0)
 
 
 # Kernels.

@@ -62,7 +62,8 @@ def float_network() -> bytes:
     return encode(values)
 
 
-def quantized(folder: Path) -> bytes:
+def quantized(folder: Path, kind: str = "static_wi8_ai8") -> bytes:
+    """`float_network` by one of the package's recipes, or "float16", which has none of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the package's own imports
         quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
@@ -70,10 +71,17 @@ def quantized(folder: Path) -> bytes:
         path = folder / "float.tflite"
         path.write_bytes(float_network())
         made = quantizer.Quantizer(str(path))
-        made.load_quantization_recipe(recipe.static_wi8_ai8())
+        made.load_quantization_recipe(float16_recipe() if kind == "float16" else getattr(recipe, kind)())
         rng = np.random.default_rng(1)
         samples = [{"x": rng.normal(0, 1, (1, 8, 8, 2)).astype(np.float32)} for _ in range(8)]
-        return bytes(made.quantize(made.calibrate({"serving_default": samples})).quantized_model)
+        calibrated = made.calibrate({"serving_default": samples}) if made.need_calibration else None
+        return bytes(made.quantize(calibrated).quantized_model)
+
+
+def float16_recipe() -> list[dict[str, Any]]:
+    weights = {"num_bits": 16, "symmetric": True, "granularity": "TENSORWISE", "dtype": "FLOAT"}
+    config = {"weight_tensor_config": weights, "compute_precision": "FLOAT", "explicit_dequantize": True}
+    return [{"regex": ".*", "operation": "*", "algorithm_key": "float_casting", "op_config": config}]
 
 
 def test_ai_edge_quantizer(tmp_path: Path) -> None:
@@ -81,12 +89,36 @@ def test_ai_edge_quantizer(tmp_path: Path) -> None:
     assert report["verify"]["layers_checked"] >= 3
 
 
-def test_the_float_network_is_recognised(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "problem", "hint"),
+    [
+        ("", "a float32 model", "quantize it: converter.optimizations"),
+        ("dynamic_wi8_afp32", "dynamic-range (hybrid)", "add a representative dataset: converter.optimizations"),
+        ("weight_only_wi8_afp32", "dynamic-range (hybrid)", "add a representative dataset: converter.optimizations"),
+        ("float16", "on float16 weights", "take out converter.target_spec.supported_types = [tf.float16]"),
+    ],
+)
+def test_networks_that_compute_in_float_are_recognised(kind: str, problem: str, hint: str, tmp_path: Path) -> None:
     path = tmp_path / "net.tflite"
-    path.write_bytes(float_network())
-    said = say("check", path)
+    path.write_bytes(quantized(tmp_path, kind) if kind else float_network())
+    said = say("check", path, "--json")
     assert said.code == 3
-    assert "a float32 model" in said.out
+    [blocker] = said.json["blockers"]
+    assert problem in blocker["problem"]
+    assert blocker["hint"].startswith(hint)
+    assert "converter.representative_dataset = samples" in blocker["hint"]
+    computing = {o["operator"] for o in blocker["operators"]} - {"DEQUANTIZE"}
+    assert computing == {"CONV_2D", "FULLY_CONNECTED", "SOFTMAX"}
+
+
+@pytest.mark.parametrize("kind", ["dynamic_wi4c_afp32", "dynamic_wi2b32_afp32"])
+def test_smaller_weights_are_named_too(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(quantized(tmp_path, kind))
+    found = [(b["kind"], b["problem"].split(",")[0]) for b in say("check", path, "--json").json["blockers"]]
+    assert found[0][0] == "float"
+    assert found[1] == ("type", "values of type INT2" if "wi2" in kind else "INT4 weights are not supported yet")
+    assert {of for of, _ in found} <= {"float", "type", "quantization"}
 
 
 # Channels first, as converters from ONNX and PyTorch write it.
@@ -140,7 +172,7 @@ def test_channels_first(tmp_path: Path, per_channel: bool) -> None:
 # Dilation, as converters write it for 2-D convolutions of Keras.
 
 
-def test_dilation_written_as_a_batch(tmp_path: Path) -> None:
+def dilated() -> bytes:
     rng = np.random.default_rng(3)
     m = ModelBuilder("dilated")
     m.tensor("x", (1, 9, 8, 2), **NUMBERS)
@@ -155,7 +187,11 @@ def test_dilation_written_as_a_batch(tmp_path: Path) -> None:
     m.operator("SPACE_TO_BATCH_ND", ["x", "block", "paddings"], ["dealt"], options={}, version=2)
     m.operator("CONV_2D", ["dealt", "w", "b"], ["made"], options=window, version=3)
     m.operator("BATCH_TO_SPACE_ND", ["made", "block", "crops"], ["y"], options={}, version=2)
-    verified(tmp_path, m.inputs("x").outputs("y").build())
+    return m.inputs("x").outputs("y").build()
+
+
+def test_dilation_written_as_a_batch(tmp_path: Path) -> None:
+    verified(tmp_path, dilated())
     [node] = optimize(read(tmp_path / "net.tflite")).nodes
     assert isinstance(node.op, Conv2D)
     assert node.op.window.dilation == (2, 2)

@@ -278,7 +278,7 @@ def test_answers_that_are_missing_are_no_agreement(monkeypatch: pytest.MonkeyPat
 def test_judges_agree_with_the_numpy_reference(numerics: Numerics, name: str) -> None:
     pytest.importorskip("ai_edge_litert" if numerics is Numerics.LITERT else "tflite_micro")
     c = compile_model(DIGITS, load("bluepill"), numerics)
-    judge = reference(c.data, c.file, c.network, layers=True)
+    judge = reference(c.file, c.network, layers=True)
     assert judge.name.startswith(name)
     wanted = [n for node in c.network.nodes for n in node.outputs]
     for vector in (*vectors(), *extreme_vectors(c.network)):
@@ -290,7 +290,7 @@ def test_judges_agree_with_the_numpy_reference(numerics: Numerics, name: str) ->
 def test_without_a_judge_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinycompiler.reference.find_spec", lambda _: None)
     c = digits()
-    judge = reference(c.data, c.file, c.network, layers=True)
+    judge = reference(c.file, c.network, layers=True)
     assert "tinycompiler's own numpy reference (ai-edge-litert is not installed: pip install" in judge.name
     assert set(judge(vectors()[0].values, ["digit", "stem"])) == {"digit", "stem"}
 
@@ -299,4 +299,4 @@ def test_a_judge_that_refuses_is_one_sentence() -> None:
     pytest.importorskip("ai_edge_litert")
     c = digits()
     with pytest.raises(ModelError, match=r"the reference \(litert\) refuses this model: "):
-        reference(c.data[:2000], c.file, c.network, layers=False)
+        reference(replace(c.file, data=c.file.data[:2000]), c.network, layers=False)

@@ -2,9 +2,5 @@
 comes out.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("tinycompiler")
-except PackageNotFoundError:  # run from a checkout that is not installed
-    __version__ = "0.1.0"
+# Read by pyproject.toml; asking importlib.metadata instead would take a tenth of every command's time.
+__version__ = "0.1.0"

@@ -12,9 +12,9 @@ import numpy as np
 
 from tinycompiler import catalog, reference
 from tinycompiler import verify as verification
-from tinycompiler.board import Board, load
+from tinycompiler.board import CORES, Board, load
 from tinycompiler.build import Elf, toolchain
-from tinycompiler.compile import Compiled, compile_model, link
+from tinycompiler.compile import Compiled, blockers, compile_model, link
 from tinycompiler.doctor import examine
 from tinycompiler.emit import commented, notice
 from tinycompiler.emulators import Run, renode_files
@@ -27,6 +27,7 @@ from tinycompiler.output import read as read_output
 from tinycompiler.output import write
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
+from tinycompiler.readers.signatures import as_data, choice_of
 from tinycompiler.report import Report, load_report, make, markdown, table, terminal
 from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector, extreme_vectors, random_vectors, user_vectors
@@ -43,35 +44,36 @@ class Outcome:
 
 Action = Callable[[Namespace], Outcome]
 
+ANY_CORE = "cortex-m0plus"
+"""What its kernels take, every core's do."""
+
 
 def check(options: Namespace) -> Outcome:
     """Every blocker of a model; with a board, also those of its kernels and of the plan."""
-    found = inspect(options.model, Numerics(options.numerics))
-    blockers = list(found.blockers)
     board = None if options.board is None else load(options.board)
-    report = None
-    if found.graph is not None and board is not None:
-        try:
-            compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
-        except ModelError as refusal:
-            blockers += str(refusal).splitlines()
-        else:
-            report = _report(compiled, without_elf="`check` links nothing")
-    data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers}
-    if report is not None:
+    found = inspect(options.model, Numerics(options.numerics), signature=options.signature)
+    against = blockers(found, board.core if board else CORES[ANY_CORE])
+    data = {
+        "model": options.model.name,
+        "network": as_data(found.file),
+        "board": board.name if board else None,
+        "blockers": [blocker.data for blocker in against],
+        "plan": None,
+        "shortfall": None,
+    }
+    choice = [f"network: {choice_of(found.file)}"] if choice_of(found.file) else []
+    if against:
+        count = f"{options.model.name}: {len(against)} blocker{'s' * (len(against) > 1)}"
+        return Outcome("\n".join([count, *(f"  {b}" for b in against), *choice]), data, ModelError.exit_code)
+    if board is not None:
+        compiled = _compiled(options, board)
+        report = _report(compiled, without_elf="`check` links nothing")
         data |= {"plan": report.data["plan"], "shortfall": report.data["shortfall"]}
-    if blockers:
-        lines = [
-            f"{options.model.name}: {len(blockers)} blocker{'s' if len(blockers) > 1 else ''}",
-            *(f"  {b}" for b in blockers),
-        ]
-        return Outcome("\n".join(lines), data, ModelError.exit_code)
-    if report is not None:
         code = 0 if report.data["shortfall"] is None else DoesNotFit.exit_code
-        return Outcome(terminal(report), data, code)
-    graph = found.graph
-    assert graph is not None
-    return Outcome(f"{options.model.name}: no blockers, {len(graph.nodes)} operators, {graph.total_macs:,} MACs", data)
+        return Outcome("\n".join([terminal(report), *choice]), data, code)
+    graph = found.sound
+    summary = f"{options.model.name}: no blockers, {len(graph.nodes)} operators, {graph.total_macs:,} MACs"
+    return Outcome("\n".join([summary, *choice]), data)
 
 
 def compile_(options: Namespace) -> Outcome:
@@ -79,7 +81,7 @@ def compile_(options: Namespace) -> Outcome:
     progress = Progress()
     board = load(options.board)
     progress(f"compiling {options.model.name}")
-    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+    compiled = _compiled(options, board)
     if options.stop in ("graph", "calls", "plan", "program"):
         progress.done()
         return _stopped(options.stop, compiled)
@@ -91,7 +93,7 @@ def compile_(options: Namespace) -> Outcome:
         return _elf_listing(elf, missing)
     report = _report(compiled, elf=elf, without_elf=missing)
     fits = report.data["shortfall"] is None
-    text = terminal(report, verbose=options.verbose)
+    text = _shown_report(report, compiled, options)
     if fits and options.output:
         write(options.output, _output_files(compiled, report, elf, vectors))
         text += f"\nwritten to {options.output}\n"
@@ -100,10 +102,11 @@ def compile_(options: Namespace) -> Outcome:
 
 def run(options: Namespace) -> Outcome:
     """Runs a model or an output folder, and shows the outputs."""
+    _check_place(options)
     board = load(options.board)
     if os.path.isdir(options.model):  # unlike Path.is_dir, False for names that the system refuses
         return _run_output(options, board)
-    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+    compiled = _compiled(options, board)
     vectors = (
         user_vectors(compiled.graph, options.input)
         if options.input
@@ -112,20 +115,19 @@ def run(options: Namespace) -> Outcome:
     compiled, elf, runs = _execute(compiled, vectors, options)
     report = _report(compiled, elf=elf, run=_merged(runs))
     outputs = [_decoded(compiled, v.label, data) for v, data in zip(vectors, _answers(runs), strict=True)]
-    text = "\n".join([terminal(report, verbose=options.verbose), *(_shown(o) for o in outputs)])
+    text = "\n".join([_shown_report(report, compiled, options), *(_shown(o) for o in outputs)])
     return Outcome(text, {**report.data, "outputs": outputs})
 
 
 def verify(options: Namespace) -> Outcome:
     """Runs seeded, extreme and user inputs, and compares with the reference."""
+    _check_place(options)
     if options.layers and options.emulator == "host":
         raise UsageError("--layers needs an emulator, since the host's program prints outputs only; leave --host away")
     progress = Progress()
     board = load(options.board)
-    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
-    judge = reference.reference(
-        compiled.data, compiled.file, compiled.network, layers=options.layers or bool(options.io)
-    )
+    compiled = _compiled(options, board)
+    judge = reference.reference(compiled.file, compiled.network, layers=options.layers or bool(options.io))
     vectors = random_vectors(compiled.graph, options.n, options.seed) + extreme_vectors(compiled.graph)
     if options.input:
         vectors = user_vectors(compiled.graph, options.input) + vectors
@@ -144,7 +146,7 @@ def verify(options: Namespace) -> Outcome:
         )
     progress.done()
     report = _report(compiled, elf=elf, run=_merged(runs), result=result)
-    return Outcome(terminal(report, verbose=options.verbose), report.data, 0 if result.exact else 1)
+    return Outcome(_shown_report(report, compiled, options), report.data, 0 if result.exact else 1)
 
 
 def report(options: Namespace) -> Outcome:
@@ -179,12 +181,9 @@ def boards(options: Namespace) -> Outcome:
 
 def ops(options: Namespace) -> Outcome:
     """All operators."""
-    found = catalog.operator_rows()
-    kinds = list(found[0].kernels)
-    rows: list[Sequence[object]] = [("operator", "types", *kinds)]
-    rows += [(r.operator, r.types, *r.kernels.values()) for r in found]
-    data = {"operators": [asdict(r) for r in found]}
-    return Outcome(catalog.operators_markdown() if options.markdown else table(rows), data)
+    if options.json:
+        return Outcome("", {"operators": [row.data for row in catalog.operator_rows()]})
+    return Outcome(catalog.operators_markdown() if options.markdown else table(catalog.operators_table()), {})
 
 
 def doctor(_: Namespace) -> Outcome:
@@ -200,6 +199,16 @@ def doctor(_: Namespace) -> Outcome:
 # What the commands share.
 
 
+def _compiled(options: Namespace, board: Board) -> Compiled:
+    numerics = Numerics(options.numerics)
+    return compile_model(options.model, board, numerics, io=options.io, signature=options.signature)
+
+
+def _shown_report(report: Report, compiled: Compiled, options: Namespace) -> str:
+    choice = choice_of(compiled.file)
+    return terminal(report, verbose=options.verbose) + (f"\nnetwork: {choice}\n" if choice else "")
+
+
 def _linked(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf | None, str]:
     """The image, or None and why there is none: no compiler is no error where a plan will do."""
     try:
@@ -209,6 +218,12 @@ def _linked(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, El
     return (*link(compiled, vectors), "")
 
 
+def _check_place(options: Namespace) -> None:
+    """UsageError for a compiler that would not be used."""
+    if options.cc is not None and options.emulator != "host":
+        raise UsageError("--cc names the compiler of --host; add --host, or set TINYCOMPILER_CC for the board")
+
+
 def _execute(
     compiled: Compiled, vectors: Sequence[Vector], options: Namespace, progress: Progress | None = None
 ) -> tuple[Compiled, Elf | None, list[Run]]:
@@ -216,7 +231,7 @@ def _execute(
     progress = progress or Progress()
     if options.emulator == "host":
         sizes = [compiled.graph.tensors[name].bytes for name in compiled.graph.outputs]
-        return compiled, None, [run_on_host(compiled.program, vectors, sizes)]
+        return compiled, None, [run_on_host(compiled.program, vectors, sizes, compiler=options.cc)]
     progress("building firmware")
     compiled, elf = link(compiled, vectors[:1])
     if not elf.memory.fits:
@@ -303,12 +318,15 @@ def _run_output(options: Namespace, board: Board) -> Outcome:
         )
     inputs = Graph("", tuple(t.name for t in output.inputs), (), (), {t.name: t for t in output.inputs})
     vectors = user_vectors(inputs, options.input) if options.input else random_vectors(inputs, 1, options.seed)
-    ran = _merged(verification.execute(program, board, vectors, emulator=options.emulator, progress=Progress()))
+    if options.emulator == "host":
+        ran = run_on_host(program, vectors, [t.bytes for t in output.outputs], compiler=options.cc)
+    else:
+        ran = _merged(verification.execute(program, board, vectors, emulator=options.emulator, progress=Progress()))
     names = [t.name for t in output.outputs]
     outputs = [{n: data.hex() for n, data in zip(names, answer, strict=True)} for answer in ran.outputs]
-    lines = [
-        f"{program.name} on {board.name}: {ran.instructions or 0:,} instructions (counted), {ran.inferences} inferences"
-    ]
+    counted = "" if ran.instructions is None else f"{ran.instructions:,} instructions (counted), "
+    place = board.name if counted else ran.emulator
+    lines = [f"{program.name} on {place}: {counted}{ran.inferences} inferences"]
     lines += [f"{i} {n}: {data}" for i, answer in enumerate(outputs) for n, data in answer.items()]
     return Outcome(
         "\n".join(lines),

@@ -35,6 +35,11 @@ class Core:
     cost_table: str  # the core whose cycle table applies
     exception_frame: int  # bytes that the core pushes when an exception is taken, alignment word included
 
+    @property
+    def has_fpu(self) -> bool:
+        """Whether code for it computes in single precision by instructions; double precision is software on all."""
+        return any(flag.startswith("-mfpu=") for flag in self.flags)
+
 
 def _core(cpu: str, isa: str, *, fpu: str | None = None) -> Core:
     """The frame: 8 words, 26 with the FPU's (Armv7-M ARM B1.5.7, Armv8-M ARM B3.19), and one to align SP to 8 bytes."""

@@ -2,50 +2,101 @@
 README.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tinycompiler.board import CORES, Board, load, names
-from tinycompiler.kernels import ISAS, KERNELS
-from tinycompiler.ops import OPERATORS, Op, Reshape
+from tinycompiler.kernels import ISAS, KERNELS, Site
+from tinycompiler.ops import Numerics, Reshape
+from tinycompiler.samples import NO_CODE, SAMPLES, Sample, Types
 
-EDGE_TYPES = {
-    "ArgMax": "int8 -> int32, int64",
-    "ArgMin": "int8 -> int32, int64",
-    "DynamicFullyConnected": "int8, weights not constant",
-    "Quantize": "float32 -> int8, uint8, int16",
-    "Dequantize": "int8, uint8, int16 -> float32",
-    "Requantize": "int8, uint8, int16 -> int8, uint8, int16, int32",
-}
+ALIAS = "no code: an alias"
+ROOM = 1 << 16
+"""Bytes of scratch that a kernel may take."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An operator: its types, and the kernel family that each instruction set gets first."""
+    """An operator with values of types that the same kernels run."""
 
     operator: str
-    types: str
-    kernels: dict[str, str]
+    note: str
+    types: dict[Numerics, tuple[Types, ...]]
+    """What each profile takes."""
+    kernels: dict[str, tuple[str, ...]]
+    """For each instruction set those that may run it, as they are asked; a reason where there is no code."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.operator} ({self.note})" if self.note else self.operator
+
+    @property
+    def both(self) -> str:
+        """Types that both profiles take."""
+        litert, tflm = self.types.values()
+        return shown([types for types in litert if types in tflm])
+
+    def only(self, numerics: Numerics) -> str:
+        """Types that this profile alone takes."""
+        others = {types for n, every in self.types.items() if n is not numerics for types in every}
+        return shown([types for types in self.types[numerics] if types not in others])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON; see report_schema.json."""
+        types = {n.value: [shown([each]) for each in every] for n, every in self.types.items()}
+        return {
+            "operator": self.operator,
+            "note": self.note,
+            "types": types,
+            "kernels": {isa: list(kernels) for isa, kernels in self.kernels.items()},
+        }
 
 
 def operator_rows() -> list[Row]:
-    """One row per operator class, by name."""
-    rows = [
-        Row(op.name, EDGE_TYPES.get(op.__name__, types_of(op)), {isa: first_kernel(op, isa) for isa in ISAS})
-        for op in OPERATORS
-    ]
-    return sorted(rows, key=lambda r: (r.operator, r.types))
+    """Every operator that files name, by name; a row for each set of kernels."""
+    rows = [row for name, samples in SAMPLES.items() for sample in samples for row in _rows(name, sample)]
+    nothing: dict[Numerics, tuple[Types, ...]] = dict.fromkeys(Numerics, ())
+    rows += [Row(name, "", nothing, dict.fromkeys(ISAS, (why,))) for name, why in NO_CODE.items()]
+    return sorted(rows, key=lambda row: row.operator)
 
 
-def types_of(op: type[Op]) -> str:
-    """The types of an operator's activations; with int16, weights are int8."""
-    return ", ".join(dtype.value for dtype in op.activations)
+def _rows(name: str, sample: Sample) -> Iterator[Row]:
+    """The sample's rows, in the order of types."""
+    found: dict[tuple[tuple[str, ...], ...], dict[Numerics, list[Types]]] = {}
+    for types in sample.every_types:
+        for numerics in Numerics:
+            sites = [Site(graph, graph.nodes[0], ROOM) for graph in sample.graphs(types, numerics)]
+            if sites:
+                kernels = tuple(_kernels(sites, isa) for isa in ISAS)
+                found.setdefault(kernels, {n: [] for n in Numerics})[numerics].append(types)
+    for kernels, every in found.items():
+        taken = {numerics: tuple(types) for numerics, types in every.items()}
+        yield Row(name, sample.note, taken, dict(zip(ISAS, kernels, strict=True)))
 
 
-def first_kernel(op: type[Op], isa: str) -> str:
-    """The name of the best kernel that may run the operator on an instruction set."""
-    if op is Reshape:
-        return "no code: an alias"
-    return next((k.name for k in KERNELS if issubclass(op, k.ops) and k.isa in ISAS[isa]), "none")
+def _kernels(sites: Sequence[Site], isa: str) -> tuple[str, ...]:
+    """Kernels that run one of these nodes on an instruction set."""
+    if isinstance(sites[0].op, Reshape):
+        return (ALIAS,)
+    asked = [kernel for kernel in KERNELS if kernel.isa in ISAS[isa]]
+    return tuple(k.name for k in asked if any(k.is_for(site) and k.why_not(site) is None for site in sites))
+
+
+def shown(every: Sequence[Types]) -> str:
+    """Types in words: of values, and of results where those are others."""
+    same = [types for types in every if len({*types[0], *types[1]}) == 1]
+    targets: dict[str, dict[str, None]] = {}
+    if len(same) < len(every):
+        for values, results in every:
+            targets.setdefault(results[0].value, {})[" and ".join(dict.fromkeys(v.value for v in values))] = None
+    else:
+        return ", ".join(types[1][0].value for types in every)
+    sources: dict[tuple[str, ...], list[str]] = {}
+    for target, found in targets.items():
+        sources.setdefault(tuple(found), []).append(target)
+    return "; ".join(f"{', '.join(found)} -> {', '.join(all_)}" for found, all_ in sources.items())
 
 
 def cores_of(isa: str) -> str:
@@ -62,16 +113,27 @@ def boards() -> list[Board]:
     return [load(name) for name in names()]
 
 
+def operators_table() -> list[Sequence[str]]:
+    """Head and rows."""
+    head = ("operator", "types", *(f"only {n.value}" for n in Numerics), *(f"{isa} ({cores_of(isa)})" for isa in ISAS))
+    return [
+        head,
+        *((r.name, r.both, *map(r.only, Numerics), *map(_listed, r.kernels.values())) for r in operator_rows()),
+    ]
+
+
+def _listed(kernels: Iterable[str]) -> str:
+    return ", ".join(kernels) or "none"
+
+
 def operators_markdown() -> str:
-    """The README's operator table."""
-    lines = [
-        f"| operator | types | {' | '.join(f'{isa} ({cores_of(isa)})' for isa in ISAS)} |",
-        "|---" * (2 + len(ISAS)) + "|",
-    ]
-    lines += [
-        f"| {r.operator} | {r.types} | {' | '.join(f'`{k}`' if ' ' not in k else k for k in r.kernels.values())} |"
-        for r in operator_rows()
-    ]
+    """The README's operator table; kernels that an operator has on any core stand once."""
+    head, *rows = operators_table()
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for *words, scalar, dsp in rows:
+        kernels = [k if k.startswith("no code") else f"`{k.replace(', ', '`, `')}`" for k in (scalar, dsp)]
+        kernels[1] = "the same" if scalar == dsp else kernels[1]
+        lines.append(f"| {' | '.join([*words, *kernels])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -113,6 +113,7 @@ def _numerics(parser: argparse.ArgumentParser) -> None:
         default=Numerics.LITERT.value,
         help="whose bytes to reproduce (default litert)",
     )
+    parser.add_argument("--signature", metavar="NAME", help="which network of a file that holds several")
     parser.add_argument("--io", choices=("int8", "float"), help="types of inputs and outputs (default: the file's own)")
 
 
@@ -133,6 +134,7 @@ def _execution(parser: argparse.ArgumentParser) -> None:
         const="host",
         help="instead of an emulator: this machine, under AddressSanitizer and UndefinedBehaviorSanitizer",
     )
+    parser.add_argument("--cc", help="compiler of --host, such as clang (default: CC, else cc, gcc or clang)")
 
 
 def _positive(text: str) -> int:

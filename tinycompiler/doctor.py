@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from tinycompiler.build import INSTALL, toolchain
 from tinycompiler.errors import BuildError
@@ -34,8 +33,15 @@ def examine() -> list[Finding]:
             "the portable archive from renode.io, on PATH or named by TINYCOMPILER_RENODE",
         ),
         _package("ai-edge-litert", "the judge of the litert numerics", "reference"),
-        _package("tflite-micro", "the judge of the tflm numerics", "reference-tflm"),
+        *_judges_of_tflm(),
     ]
+
+
+def _judges_of_tflm() -> list[Finding]:
+    """tflite-micro, and what stands in for it, if it is there."""
+    stand_in = _package("tflite-runtime", "a judge of the tflm numerics for common operators", "reference-runtime")
+    found = _package("tflite-micro", "the judge of the tflm numerics", "reference-tflm")
+    return [found, stand_in] if stand_in.found else [found]
 
 
 def _compiler() -> Finding:
@@ -47,6 +53,8 @@ def _compiler() -> Finding:
 
 
 def _package(name: str, gives: str, extra: str) -> Finding:
+    from importlib.metadata import PackageNotFoundError, version  # takes a while, and no other command asks
+
     try:
         found = version(name)
     except PackageNotFoundError:

@@ -6,6 +6,7 @@
     ├── Mismatch                1   our answer is no: the device computed another byte
     ├── BuildError              4   a compiler is missing, or refused the emitted C
     ├── EmulatorError           4   an emulator is missing, or the firmware faulted or hung
+    ├── JudgeError              4   the reference is missing, and another one is there that would judge otherwise
     ├── BoardError              2   unknown board, or a board file that cannot be read
     └── UsageError              2   an argument or an input file that does not match the model
 
@@ -44,6 +45,12 @@ class BuildError(TinyCompilerError):
 
 class EmulatorError(TinyCompilerError):
     """No usable emulator, or the firmware faulted, hung or said something garbled."""
+
+    exit_code = 4
+
+
+class JudgeError(TinyCompilerError):
+    """The reference of these numerics is missing, and the one that is installed computes other bytes."""
 
     exit_code = 4
 

@@ -231,8 +231,12 @@ def inverse_square_root(a: Ints) -> tuple[Ints, Ints]:
     return value, np.where(small, 0, -np.maximum(right, 0))
 
 
+LEAST_OF_Q4 = 2.0**-28
+"""The least scale whose multiplier to Q4 is 1/2 or more, as a shift to the left needs."""
+
+
 def to_q4(x: Ints, scale: float) -> tuple[int, Ints]:
-    """The `input_radius` of Q4 at a scale of 2^-27 or more, and scale · x in Q4 with x held inside that radius."""
+    """The `input_radius` of Q4 at a scale of `LEAST_OF_Q4` or more, and scale · x in Q4 with x held inside it."""
     fraction, shift = math.frexp(scale * (1 << 27))
     radius = input_radius(4, shift)
     value = round_half_away(fraction * 2**31)

@@ -5,6 +5,7 @@ misaligned or stray accesses. Kernels with assembly run in their plain C form.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -17,29 +18,47 @@ from tinycompiler.errors import BuildError, EmulatorError
 from tinycompiler.resources import folder
 from tinycompiler.vectors import Vector
 
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion", "-Werror")
+SANITIZERS = "address,undefined,float-cast-overflow,float-divide-by-zero"  # the last two are no part of `undefined`
 FLAGS = (
-    *("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"),
-    *("-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
+    *("-std=c11", "-O1", "-g", *WARNINGS),
+    *(f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 )
-INSTALL = "install a C compiler (Debian, Ubuntu: apt install gcc) or set CC"
+INSTALL = "install one (Debian, Ubuntu: apt install gcc, or clang libclang-rt-dev), or name another by --cc or CC"
 
 
-def host_compiler() -> str:
-    """The compiler named by CC, else cc, gcc or clang on the path. Raises BuildError."""
-    for wanted in (os.environ.get("CC"), "cc", "gcc", "clang"):
-        if wanted and shutil.which(wanted):
-            return wanted
+def host_compiler(wanted: str | None = None) -> tuple[str, ...]:
+    """The words that call `wanted`, else the compiler named by CC, else cc, gcc or clang on the path.
+
+    As in make, CC may hold options too. Raises BuildError when a compiler that was named is not there, or when there is
+    none at all.
+    """
+    for source, named in (("--cc", wanted), ("CC", os.environ.get("CC"))):
+        if words := shlex.split(named or ""):
+            if shutil.which(words[0]) is None:
+                raise BuildError(f"{source}: compiler {words[0]} was not found; {INSTALL}")
+            return tuple(words)
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return (name,)
     raise BuildError(f"no C compiler for this machine was found; {INSTALL}")
 
 
 def run_on_host(
-    program: Program, vectors: Sequence[Vector], output_bytes: Sequence[int], *, seconds: float = 300
+    program: Program,
+    vectors: Sequence[Vector],
+    output_bytes: Sequence[int],
+    *,
+    compiler: str | None = None,
+    flags: Sequence[str] = FLAGS,
+    seconds: float = 300,
 ) -> Run:
     """Every vector, one after another in one process; state goes on from vector to vector.
 
-    Raises BuildError when the compiler refuses, EmulatorError when a sanitizer speaks or the program ends early.
+    `compiler` as in `host_compiler`; other `flags` are for programs without sanitizers. Raises BuildError when it
+    refuses, EmulatorError when a sanitizer speaks or the program ends early.
     """
-    compiler = host_compiler()
+    words = host_compiler(compiler)
     with tempfile.TemporaryDirectory(prefix="tinycompiler-") as name:
         work = Path(name)
         (work / "program").mkdir()
@@ -47,11 +66,7 @@ def run_on_host(
             (work / "program" / file).write_text(text, encoding="utf-8")
         shutil.copy(folder("firmware") / "main_host.c", work)
         sources = ["main_host.c", f"program/{program.name}.c", f"program/{program.name}_weights.c", "-Iprogram"]
-        built = subprocess.run(
-            [compiler, *FLAGS, *sources, "-o", "network"], cwd=work, capture_output=True, text=True, check=False
-        )
-        if built.returncode:
-            raise BuildError(f"{compiler} refused the emitted C:\n{built.stderr.strip()}")
+        _compile([*words, *flags, *sources, "-o", "network"], work)
         try:
             ran = subprocess.run(
                 [str(work / "network")],
@@ -68,11 +83,21 @@ def run_on_host(
         raise EmulatorError(f"{program.name} on the host ended with code {ran.returncode}:\n{told}")
     answers = [ran.stdout[i : i + each] for i in range(0, len(ran.stdout), each)]
     return Run(
-        "host, AddressSanitizer and UndefinedBehaviorSanitizer",
+        f"host, {Path(words[0]).name}, AddressSanitizer and UndefinedBehaviorSanitizer",
         len(vectors),
         (),
         tuple(_cut(a, output_bytes) for a in answers),
     )
+
+
+def _compile(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    told = done.stderr.strip()
+    if "cannot find" in told and "san" in told:
+        raise BuildError(f"{command[0]} lacks its sanitizers' libraries:\n{told}\n{INSTALL}")
+    raise BuildError(f"{command[0]} refused the emitted C:\n{told}")
 
 
 def _cut(data: bytes, sizes: Sequence[int]) -> tuple[bytes, ...]:

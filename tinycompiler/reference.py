@@ -1,23 +1,57 @@
 """The judges: whose bytes the device must reproduce.
 
-`litert` is judged by ai_edge_litert with BUILTIN_REF (or tflite_runtime's own reference kernels would round
-FULLY_CONNECTED otherwise, so it is not used), `tflm` by the tflite-micro wheel. Both are optional: without them
-tinycompiler's own numpy reference judges, and the report says so, since agreeing with oneself proves less.
+`litert` is judged by ai_edge_litert with BUILTIN_REF, `tflm` by the tflite-micro wheel. Where that is absent,
+tflite_runtime, the older name of LiteRT, stands in: its FULLY_CONNECTED rounds as TensorFlow Lite Micro's does. It
+judges networks of those operators only that were found to agree (`AS_TFLM`), and never `litert`.
+
+All are optional: without them tinycompiler's own numpy reference judges, and the report says so, since agreeing with
+oneself proves less.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from importlib.metadata import version
 from importlib.util import find_spec
 from io import StringIO
 from typing import Any, Protocol
 
-from tinycompiler.errors import ModelError
+from tinycompiler.errors import JudgeError, ModelError
 from tinycompiler.graph import Graph
-from tinycompiler.ops import Numerics
-from tinycompiler.readers.tflite import File
-from tinycompiler.tensor import Array
+from tinycompiler.ops import (
+    Add,
+    ArgMax,
+    ArgMin,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    Dequantize,
+    DynamicFullyConnected,
+    FullyConnected,
+    HardSwish,
+    LogSoftmax,
+    Maximum,
+    MaxPool2D,
+    Mean,
+    Minimum,
+    Numerics,
+    Op,
+    Quantize,
+    ReduceMax,
+    ReduceMin,
+    Requantize,
+    Reshape,
+    ResizeBilinear,
+    Rsqrt,
+    Softmax,
+    SquaredDifference,
+    Sub,
+    TransposeConv,
+)
+from tinycompiler.ops.movement import Movement
+from tinycompiler.readers.file import File
+from tinycompiler.readers.flatbuffer import with_outputs
+from tinycompiler.readers.signatures import as_judged
+from tinycompiler.tensor import Array, DType
 
 
 class Reference(Protocol):
@@ -34,34 +68,86 @@ class Reference(Protocol):
         ...
 
 
-def reference(data: bytes, file: File, graph: Graph, *, layers: bool) -> Reference:
-    """The best judge there is for the graph's numerics; `data` is the model file, `graph` what was read from it.
+AS_TFLM: tuple[type[Op], ...] = (
+    *(Add, ArgMax, ArgMin, AveragePool2D, Conv2D, DepthwiseConv2D, Dequantize, DynamicFullyConnected, FullyConnected),
+    *(HardSwish, LogSoftmax, Maximum, MaxPool2D, Mean, Minimum, Movement, Quantize, ReduceMax, ReduceMin, Requantize),
+    *(Reshape, ResizeBilinear, Rsqrt, Softmax, SquaredDifference, Sub, TransposeConv),
+)
+"""What tflite_runtime 2.14 computes as TensorFlow Lite Micro does, on all cases of `tests.draws`."""
 
-    With `layers`, intermediate tensors can be asked for too. Raises ModelError when the judge refuses the file.
+
+def reference(file: File, graph: Graph, *, layers: bool) -> Reference:
+    """The best judge there is for the graph's numerics; `graph` is what was read from the model `file`.
+
+    With `layers`, intermediate tensors can be asked for too. Raises ModelError when the judge refuses the file, and
+    JudgeError when only another profile's is there.
     """
-    index = {t.name: i for i, t in enumerate(file.subgraphs[0].tensors)}
-    try:
-        if graph.numerics is Numerics.LITERT and find_spec("ai_edge_litert"):
-            return _LiteRt(data, index, graph, layers)
-        if graph.numerics is Numerics.TFLM and find_spec("tflite_micro"):
+    data, index = as_judged(file), {t.name: i for i, t in enumerate(file.subgraphs[0].tensors)}
+    match graph.numerics, *(bool(find_spec(name)) for name in ("ai_edge_litert", "tflite_micro", "tflite_runtime")):
+        case Numerics.LITERT, True, _, _:
+            return _LiteRt("ai-edge-litert", data, index, graph, layers)
+        case Numerics.LITERT, _, _, True:
+            raise JudgeError(
+                f"{_installed('tflite-runtime')} rounds otherwise than --numerics litert asks, so it cannot judge it; "
+                "pip install ai-edge-litert, or verify with --numerics tflm, which it can judge"
+            )
+        case Numerics.TFLM, _, True, _:
             return _TfLiteMicro(data, index, graph, layers)
+        case Numerics.TFLM, _, _, True:
+            why = _why_not_runtime(graph)
+            return _Numpy(graph, why) if why else _LiteRt("tflite-runtime", data, index, graph, layers)
+    return _Numpy(graph, f"{JUDGES[graph.numerics]} is not installed")
+
+
+JUDGES = {Numerics.LITERT: "ai-edge-litert", Numerics.TFLM: "tflite-micro"}
+
+
+def _why_not_runtime(graph: Graph) -> str | None:
+    """Why tflite_runtime cannot stand in for TensorFlow Lite Micro, or None."""
+    for node in graph.nodes:
+        weights = graph.inputs_of(node)[1:2] if isinstance(node.op, FullyConnected) else ()
+        per_channel = any(t.quantization is not None and t.quantization.axis is not None for t in weights)
+        int16 = any(t.dtype is DType.INT16 for t in graph.inputs_of(node))
+        if per_channel or int16 or not isinstance(node.op, AS_TFLM):
+            what = " per channel" if per_channel else " of int16" if int16 else ""
+            return f"tflite-runtime is no judge of {node.op.name}{what}"
+    return None
+
+
+@contextmanager
+def _refusals(numerics: Numerics) -> Iterator[None]:
+    """What an interpreter says against a file, now or when it runs, as ModelError."""
+    try:
+        yield
     except (RuntimeError, ValueError) as refusal:
-        raise ModelError(
-            f"the reference ({graph.numerics.value}) refuses this model: {str(refusal).strip()}"
-        ) from refusal
-    return _Numpy(graph)
+        raise ModelError(f"the reference ({numerics.value}) refuses this model: {str(refusal).strip()}") from refusal
+
+
+def _installed(package: str) -> str:
+    """A package's name and version."""
+    from importlib.metadata import version  # takes a while, and only judges ask
+
+    return f"{package} {version(package)}"
 
 
 class _LiteRt:
-    def __init__(self, data: bytes, index: Mapping[str, int], graph: Graph, layers: bool) -> None:
+    """LiteRT, under its own or its older name: the packages' interpreters are one class."""
+
+    def __init__(self, package: str, data: bytes, index: Mapping[str, int], graph: Graph, layers: bool) -> None:
         self.data, self.index, self.graph, self.layers = data, index, graph, layers
-        self.name = f"ai-edge-litert {version('ai-edge-litert')}, BUILTIN_REF"
+        self.package, self.name = package, f"{_installed(package)}, BUILTIN_REF"
+        if layers and package == "tflite-runtime":  # its ADD works in place even where all tensors are to be preserved
+            made = [index[name] for node in graph.nodes for name in node.outputs if name in index]
+            self.data = with_outputs(data, list(dict.fromkeys([*(index[name] for name in graph.outputs), *made])))
         self.reset()
 
     def reset(self) -> None:
         """A new interpreter: resource variables have no other way back to their initial values."""
-        with _quiet():
-            from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        with _quiet(), _refusals(self.graph.numerics):
+            if self.package == "tflite-runtime":
+                from tflite_runtime.interpreter import Interpreter, OpResolverType
+            else:
+                from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
             self.interpreter: Any = Interpreter(
                 model_content=self.data,
@@ -72,21 +158,22 @@ class _LiteRt:
             self.interpreter.allocate_tensors()
 
     def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        for name, value in zip(self.graph.inputs, inputs, strict=True):
-            self.interpreter.set_tensor(self.index[name], value)
-        self.interpreter.invoke()
+        with _refusals(self.graph.numerics):
+            for name, value in zip(self.graph.inputs, inputs, strict=True):
+                self.interpreter.set_tensor(self.index[name], value)
+            self.interpreter.invoke()
         return {name: self.interpreter.get_tensor(self.index[name]) for name in wanted}
 
 
 class _TfLiteMicro:
     def __init__(self, data: bytes, index: Mapping[str, int], graph: Graph, layers: bool) -> None:
         self.data, self.index, self.graph, self.layers = data, index, graph, layers
-        self.name = f"tflite-micro {version('tflite-micro')}"
+        self.name = _installed("tflite-micro")
         self.reset()
 
     def reset(self) -> None:
         """A new interpreter, with room for all tensors where they are kept."""
-        with _quiet():
+        with _quiet(), _refusals(self.graph.numerics):
             from tflite_micro.python.tflite_micro import runtime
 
             config = runtime.InterpreterConfig
@@ -98,9 +185,10 @@ class _TfLiteMicro:
             )
 
     def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        for i, value in enumerate(inputs):
-            self.interpreter.set_input(value, i)
-        self.interpreter.invoke()
+        with _refusals(self.graph.numerics):
+            for i, value in enumerate(inputs):
+                self.interpreter.set_input(value, i)
+            self.interpreter.invoke()
         outputs = {name: self.interpreter.get_output(i) for i, name in enumerate(self.graph.outputs)}
         return {n: outputs[n] if n in outputs else self._tensor(n) for n in wanted}
 
@@ -111,10 +199,9 @@ class _TfLiteMicro:
 
 
 class _Numpy:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, why: str) -> None:
         self.graph = graph
-        package = {"litert": "ai-edge-litert", "tflm": "tflite-micro"}[graph.numerics.value]
-        self.name = f"tinycompiler's own numpy reference ({package} is not installed: pip install {package})"
+        self.name = f"tinycompiler's own numpy reference ({why}: pip install {JUDGES[graph.numerics]})"
         self.state: dict[str, Array] = {}
 
     def reset(self) -> None:

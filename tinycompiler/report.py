@@ -77,6 +77,7 @@ def make(
         "fits_source": "linked ELF" if elf else f"plan only: {without_elf or 'nothing was linked'}",
         "memory": _memory(elf) if elf else None,
         "plan": _plan(calls, layout, planned),
+        "floating_point": [_floats(c, board) for c in calls.calls if c.floating_point],
         "layers": [_layer(i, c, calls, layout, run) for i, c in enumerate(calls.calls)],
         "run": _run(run) if run else None,
         "verify": _verify(verification) if verification else None,
@@ -163,6 +164,11 @@ def _layer(step: int, call: Call, calls: Calls, layout: Layout, run: Run | None)
         "cycles": run.node_cycles[step] if timed and run else None,
         "rejected": [{"kernel": name, "why": why} for name, why in call.rejected],
     }
+
+
+def _floats(call: Call, board: Board) -> Json:
+    hardware = board.core.has_fpu and call.floating_point == "single"
+    return {"name": call.node.name, "precision": call.floating_point, "in": "hardware" if hardware else "software"}
 
 
 def _run(run: Run) -> Json:
@@ -288,6 +294,8 @@ def terminal(report: Report, *, verbose: bool = False) -> str:
     if d["memory"]:
         parts.append(_regions(d["memory"]))
     parts.append(_plan_lines(d["plan"]))
+    if d["floating_point"]:
+        parts.append(_float_lines(d["floating_point"]))
     if d["shortfall"]:
         parts.append(_shortfall_lines(d["shortfall"]))
     if d["run"]:
@@ -345,6 +353,14 @@ def _plan_lines(plan: Json) -> str:
         f"peak at {plan['peak_node'] or 'the input'}, alive together: "
         + " + ".join(f"{short(b['name'])} {b['bytes']:,}" for b in plan["peak_alive"])
     )
+
+
+def _float_lines(nodes: Sequence[Mapping[str, str]]) -> str:
+    """One line for each kind; who is not named computes with integers only."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for x in nodes:
+        kinds.setdefault((x["precision"], x["in"]), []).append(x["name"])
+    return "\n".join(f"floating point, {p} precision in {place}: {', '.join(n)}" for (p, place), n in kinds.items())
 
 
 def _shortfall_lines(s: Json) -> str:

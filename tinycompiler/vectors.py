@@ -5,8 +5,11 @@ One vector holds an array for every network input. In firmware a vector is the b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import IO
+from zipfile import BadZipFile, ZipFile, is_zipfile
+from zlib import error as ZlibError
 
 import numpy as np
 
@@ -14,6 +17,11 @@ from tinycompiler.errors import UsageError
 from tinycompiler.graph import Graph
 from tinycompiler.ops import Quantize
 from tinycompiler.tensor import Array, DType, Tensor
+
+MOST_BYTES = 1 << 27
+"""Of a user's arrays, unpacked."""
+# Everything that reading a damaged file can raise in numpy, zipfile and the system.
+FOREIGN = (OSError, ValueError, EOFError, BadZipFile, ZlibError, MemoryError, RuntimeError, SyntaxError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +69,8 @@ def user_vectors(graph: Graph, path: Path) -> list[Vector]:
     else:
         found = f"arrays {', '.join(arrays)}" if arrays else "no array"
         raise UsageError(f"{path}: found {found}, wanted one for each input: {', '.join(map(str, inputs))}")
-    stacks = [_stacked(path, array, tensor) for array, tensor in zip(chosen, inputs, strict=True)]
+    greatest = _greatest(graph) or float(np.finfo(np.float32).max)
+    stacks = [_stacked(path, array, tensor, greatest) for array, tensor in zip(chosen, inputs, strict=True)]
     if len({len(s) for s in stacks}) != 1:
         raise UsageError(f"{path}: the inputs have different numbers of inferences: {[len(s) for s in stacks]}")
     return [
@@ -70,23 +79,43 @@ def user_vectors(graph: Graph, path: Path) -> list[Vector]:
 
 
 def _load(path: Path) -> Mapping[str, Array]:
+    """The arrays of a file by name; UsageError when it is none, or larger than MOST_BYTES when unpacked."""
     try:
         with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {path.stem: loaded}
-            with loaded:
-                return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as problem:
+            if not is_zipfile(stream):
+                stream.seek(0)
+                return {path.stem: _array(stream, path.stat().st_size)}
+            with ZipFile(stream) as archive:
+                entries = archive.infolist()
+                if sum(entry.file_size for entry in entries) > MOST_BYTES:
+                    raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+                return {e.filename.removesuffix(".npy"): _array(archive.open(e), e.file_size) for e in entries}
+    except FOREIGN as problem:
         what = "no array of numbers" if "pickle" in str(problem) else problem  # numpy's own words advise to trust it
         raise UsageError(f"{path}: cannot be read as .npy or .npz ({what}); save it with numpy.save") from problem
 
 
-def _stacked(path: Path, array: Array, tensor: Tensor) -> Array:
+def _array(stream: IO[bytes], size: int) -> Array:
+    """One array from `size` bytes, which are read whole, so that a header cannot promise more than there is."""
+    if size > MOST_BYTES:
+        raise ValueError(f"{size:,} bytes; up to {MOST_BYTES:,} are read")
+    data = stream.read(MOST_BYTES)
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        raise ValueError("no array of numbers")
+    array: Array = np.lib.format.read_array(BytesIO(data), allow_pickle=False)
+    return array
+
+
+def _stacked(path: Path, array: Array, tensor: Tensor, greatest: float) -> Array:
+    """(n, *shape) values of an input, each float at most `greatest` in magnitude."""
     several = ", ".join(["n", *map(str, tensor.shape)])
     wanted = f"wanted {tensor.dtype.value} of shape {tensor.shape}, or several as ({several})"
     if array.dtype != tensor.dtype.numpy:
         raise UsageError(f"{path}: input '{tensor.name}' is {array.dtype}, {wanted}")
+    beyond = array[~(np.abs(array) <= greatest)] if tensor.dtype is DType.FLOAT32 else array[:0]
+    if beyond.size:
+        limit = f"at most {greatest:.6g} in magnitude, as far as the reference is defined"
+        raise UsageError(f"{path}: input '{tensor.name}' holds {beyond.flat[0]}, wanted numbers of {limit}")
     if array.shape == tensor.shape:
         return array[np.newaxis]
     if array.shape[1:] == tensor.shape and len(array):
@@ -107,9 +136,14 @@ def _range(graph: Graph, tensor: Tensor) -> tuple[float, float]:
     """Of floats, as far as QUANTIZE is defined: the references convert the quotient to int32 before they clamp it."""
     if tensor.dtype is not DType.FLOAT32:
         return tensor.dtype.range
-    scales = [graph.tensors[n.outputs[0]].scale for n in graph.nodes if isinstance(n.op, Quantize)]
-    greatest = 2.0**30 * min(scales, default=1.0)
+    greatest = _greatest(graph) or 2.0**30
     return -greatest, greatest
+
+
+def _greatest(graph: Graph) -> float | None:
+    """The largest float that every QUANTIZE is defined for; None when there is none."""
+    scales = [graph.tensors[n.outputs[0]].scale for n in graph.nodes if isinstance(n.op, Quantize)]
+    return 2.0**30 * min(scales) if scales else None
 
 
 def _full(tensor: Tensor, value: float) -> Array:

@@ -38,6 +38,9 @@ host_works() {
     echo '#include <string.h>' | gcc -fsyntax-only -x c - &&
         echo '#include <cstring>' | g++ -fsyntax-only -x c++ -
 }
+clang_works() { echo '#include <string.h>' | clang -fsyntax-only -x c -; }
+clang_sanitizes() { echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null; }
+cppcheck_works() { cppcheck --version >/dev/null; }
 venv_works() { "$python" -c 'import ensurepip, venv'; }
 
 case "${1:-}" in
@@ -50,6 +53,9 @@ arm)
     ;;
 host)
     need "gcc and g++ for this machine" host_works gcc g++ libc6-dev
+    need "clang for this machine" clang_works clang libc6-dev
+    need "clang's sanitizers" clang_sanitizes libclang-rt-dev # older systems have them in clang's own package
+    need "cppcheck" cppcheck_works cppcheck
     "$0" arm
     ;;
 python)

@@ -59,4 +59,12 @@ class CastScalar(Kernel):
         context = CastContext(C_TYPES[x.dtype], C_TYPES[y.dtype], how, low, high, not_a_number)
         fields: dict[str, Field] = {"count": y.elements}
         in_place = (x.name,) if takes_over(x, y) else ()
-        return Lowered((), context, (Invocation((x.name, y.name), fields),), in_place=in_place)
+        # whether a float is 0, and 0.0 or 1.0 of a bool, can be told without arithmetic, but compilers need not
+        floats = DType.FLOAT32 in (x.dtype, y.dtype) and x.dtype is not y.dtype
+        return Lowered(
+            inner=(),
+            context=context,
+            invocations=(Invocation((x.name, y.name), fields),),
+            in_place=in_place,
+            floating_point="single" if floats else "",
+        )

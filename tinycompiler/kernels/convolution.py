@@ -179,6 +179,7 @@ class ConvKernel(Kernel):
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
+            floating_point="double" if r.rounding == "real" else "",
         )
 
 

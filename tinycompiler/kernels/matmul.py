@@ -96,7 +96,8 @@ class MatMul(Kernel):
             fields["bias"] = Constant(bias_of(site.inputs, constants(site.inputs), columns).astype(np.int32))
         context = MatMulContext(rounding, has_bias, contiguous=walk_a.value == walk_b.value == 1)
         inner = ("requantize", *(("real",) * (rounding == "real")))
-        return Lowered(inner, context, (Invocation((a.name, b.name, y.name), fields),))
+        invocation = Invocation((a.name, b.name, y.name), fields)
+        return Lowered(inner, context, (invocation,), floating_point="double" if rounding == "real" else "")
 
     def scaling(self, site: Site, clamp: Clamp) -> tuple[str, dict[str, Field]]:
         """The rounding and its numbers."""

@@ -35,7 +35,8 @@ class QuantizeFloat(Kernel):
     def lower(self, site: Site) -> Lowered:
         x, y = site.inputs[0], site.outputs[0]
         fields: dict[str, Field] = {"scale": y.scale, "zero_point": y.zero_point, "count": y.elements}
-        return Lowered((), edge_context(y.dtype), (Invocation((x.name, y.name), fields),))
+        invocation = Invocation((x.name, y.name), fields)
+        return Lowered((), edge_context(y.dtype), (invocation,), floating_point="single")
 
 
 class DequantizeFloat(Kernel):
@@ -48,4 +49,5 @@ class DequantizeFloat(Kernel):
     def lower(self, site: Site) -> Lowered:
         x, y = site.inputs[0], site.outputs[0]
         fields: dict[str, Field] = {"scale": x.scale, "zero_point": x.zero_point, "count": y.elements}
-        return Lowered((), edge_context(x.dtype), (Invocation((x.name, y.name), fields),))
+        invocation = Invocation((x.name, y.name), fields)
+        return Lowered((), edge_context(x.dtype), (invocation,), floating_point="single")

@@ -25,6 +25,10 @@ def _needs_one_scale(tensor: Tensor, types: tuple[DType, ...] = QUANTIZED) -> st
     return None
 
 
+def _needs_float(tensor: Tensor) -> str | None:
+    return None if tensor.dtype is DType.FLOAT32 else f"'{tensor.name}' must be float32, not {tensor.dtype.value}"
+
+
 @dataclass(frozen=True)
 class Quantize(Op):
     """float32 to 8 or 16 bits: round(x / scale) + zero_point in float32, halves away from zero, saturated.
@@ -38,7 +42,7 @@ class Quantize(Op):
         return (inputs[0].shape,)
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        return _needs_one_scale(outputs[0])
+        return _needs_float(inputs[0]) or _needs_one_scale(outputs[0])
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
         if outputs[0].dtype is DType.UINT8:
@@ -94,7 +98,7 @@ class Dequantize(Op):
         return (inputs[0].shape,)
 
     def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
-        return _needs_one_scale(inputs[0])
+        return _needs_one_scale(inputs[0]) or _needs_float(outputs[0])
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         x = inputs[0]

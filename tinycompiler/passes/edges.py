@@ -51,10 +51,11 @@ def _float_edges(graph: Graph) -> Graph:
     first, last, added = [], [], []
     inputs, outputs = list(graph.inputs), list(graph.outputs)
     for i, name in enumerate(graph.inputs):
-        if _is_quantized(graph.tensors[name]):
-            inputs[i] = FLOAT_NAME.format(name)
-            first.append(Node(f"quantize input {i}", Quantize(), (inputs[i],), (name,)))
-            added.append(Tensor(inputs[i], graph.tensors[name].shape, DType.FLOAT32))
+        given, taken = Tensor(FLOAT_NAME.format(name), graph.tensors[name].shape, DType.FLOAT32), graph.tensors[name]
+        if _is_quantized(taken) and Quantize().numerics_why_not((given,), (taken,), graph.numerics) is None:
+            inputs[i] = given.name
+            first.append(Node(f"quantize input {i}", Quantize(), (given.name,), (name,)))
+            added.append(given)
     for i, name in enumerate(graph.outputs):
         if _is_quantized(graph.tensors[name]):
             outputs[i] = FLOAT_NAME.format(name)

@@ -1,13 +1,17 @@
 """What a whole .tflite file says that tinycompiler cannot do, every reason at once, each with the way out.
 
-Only the network as such is judged: its kind of arithmetic, its shapes, where its weights are. Which operators and types
-are supported is the operators' own matter. Only tensors that something uses count.
+Only the network as such is judged: its kind of arithmetic, its shapes, where its weights are, which operators it names.
+What the operators say of their options and tensors is the matter of `network`. Only tensors that something uses count.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 
-from tinycompiler.readers.tflite import DTYPES, Details, File, Operator, Subgraph
+from tinycompiler.readers import variables
+from tinycompiler.readers.blocker import AGAIN, Blocker, listing, typed
+from tinycompiler.readers.constants import DTYPES, MOST_AXES
+from tinycompiler.readers.file import Details, File, Operator, Subgraph
+from tinycompiler.readers.supported import densifies, unsupported
 from tinycompiler.tensor import DType, Tensor
 
 FULL_INTEGER = (
@@ -21,7 +25,6 @@ FIXED_SHAPE = (
     "converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function("
     "tf.TensorSpec([1, 96, 96, 3], tf.float32))])"
 )
-AGAIN = "convert the network again with a current converter"
 EDGES = (
     *("QUANTIZE", "DEQUANTIZE", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS"),
     *("FILL", "GATHER", "MIRROR_PAD", "PACK", "PAD", "PADV2", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SHAPE", "SLICE"),
@@ -29,14 +32,13 @@ EDGES = (
     *("UNPACK", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "CAST"),
 )
 """Operators that compute nothing in float: they stand at the edges, or move or convert whatever they get."""
-SUBGRAPH_CALLS = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE")
 MOST_ELEMENTS = 1 << 23  # of a tensor that is computed; eight times as many of all of them
+SMALLER = "make the network smaller: fewer channels, a smaller input"
 LEAST_SCALE, GREATEST_SCALE = 1e-30, 1e30  # so that quotients of two are finite and normal in float32, nearly always
-QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 
 
-def problems(file: File, *, custom: Collection[str] = ()) -> list[str]:
-    """One sentence a blocker, none when there is none; `custom` names the custom operators that are supported."""
+def problems(file: File, *, custom: Collection[str] = ()) -> list[Blocker]:
+    """Every blocker of the file as a whole; `custom` names the custom operators that are supported."""
     main = file.subgraphs[0]
     used = _used(main)
     return [
@@ -45,8 +47,7 @@ def problems(file: File, *, custom: Collection[str] = ()) -> list[str]:
         *_shapes(main, used),
         *_quantization(main, used),
         *_storage(main, used),
-        *_custom(main, custom),
-        *_control_flow(file),
+        *unsupported(file, custom),
     ]
 
 
@@ -57,44 +58,60 @@ def _used(main: Subgraph) -> tuple[Tensor, ...]:
     return tuple(tensor for tensor in main.tensors if tensor.name in names)
 
 
-def _listing(items: Sequence[object], limit: int = 3) -> str:
-    """The first few, and how many more."""
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(map(str, items[:limit])) + more
+def _arithmetic(main: Subgraph) -> Iterator[Blocker]:
+    """Networks that compute in float: dynamic-range, float16 or float32, told apart by their weights.
 
-
-def _quoted(tensors: Sequence[Tensor]) -> str:
-    return ("tensors " if len(tensors) > 1 else "tensor ") + _listing([f"'{tensor.name}'" for tensor in tensors])
-
-
-def _arithmetic(main: Subgraph) -> Iterator[str]:
-    """Networks that compute in float: dynamic-range, float16 or float32, told apart by their weights."""
+    Operators without weights of a telling type, as converters leave some in each kind, go with the first kind found.
+    """
     tensors = {tensor.name: tensor for tensor in main.tensors}
     floats = [operator for operator in main.operators if _is_float(operator, tensors)]
-    if not floats:
-        return
-    weights = {kind for operator in floats for kind in _weight_types(operator, main)}
-    place = f"float arithmetic in {len(floats)} of {len(main.operators)} operators ({_listing(floats)})"
-    if weights & {"INT8", "UINT8", "INT4"}:
-        yield (
-            f"{place} on 8-bit weights: dynamic-range (hybrid) quantization, wanted int8 activations too; "
-            f"add a representative dataset: {FULL_INTEGER}"
-        )
-    elif weights & {"FLOAT16", "BFLOAT16"}:
-        yield (
-            f"{place} on float16 weights, wanted int8 throughout; take out "
-            f"converter.target_spec.supported_types = [tf.float16] and quantize: {FULL_INTEGER}"
-        )
-    elif len(floats) == sum(operator.name not in EDGES for operator in main.operators):
-        yield f"{place}: a float32 model, wanted int8 throughout; quantize it: {FULL_INTEGER}"
-    else:
-        yield (
-            f"{place} in a network that is quantized elsewhere, wanted int8 throughout; end the network before these "
-            f"operators, or quantize them too: {FULL_INTEGER}"
-        )
+    weights = _weights(floats, main)
+    kinds = {operator.index: _told_by(weights[operator.index].values()) for operator in floats}
+    found = [kind for kind in (DYNAMIC_RANGE, FLOAT16) if kind in kinds.values()] or ([PLAIN_FLOAT] if floats else [])
+    everywhere = len(floats) == sum(operator.name not in EDGES for operator in main.operators)
+    for kind in found:
+        concerned = [o for o in floats if (kinds[o.index] or found[0]) == kind]
+        constants = [name for o in concerned for name in weights[o.index]]
+        named = {o.index for o in concerned}
+        named |= {o.index for name in constants for o in main.users[name] if o.name == "DEQUANTIZE"}
+        ends = [n for o in concerned for n in (*o.inputs, *o.outputs) if n and tensors[n].dtype is DType.FLOAT32]
+        operators = (o for o in main.operators if o.index in named)
+        place = f"float arithmetic in {len(concerned)} of {len(main.operators)} operators"
+        problem, hint = _kind_of_float(kind, everywhere)
+        yield Blocker("float", place + problem, hint, tuple(operators), typed(main, (*constants, *ends)))
 
 
-def _is_float(operator: Operator, tensors: dict[str, Tensor]) -> bool:
+DYNAMIC_RANGE, FLOAT16, PLAIN_FLOAT = "dynamic range", "float16", "float32"
+
+
+def _told_by(types: Collection[str]) -> str:
+    """The kind of quantization that the types of an operator's weights tell, or nothing."""
+    if not {"INT8", "UINT8", "INT4", "UINT4", "INT2"}.isdisjoint(types):
+        return DYNAMIC_RANGE
+    return "" if {"FLOAT16", "BFLOAT16"}.isdisjoint(types) else FLOAT16
+
+
+def _kind_of_float(kind: str, everywhere: bool) -> tuple[str, str]:
+    """What such a network is called, and the converter's lines that mend it."""
+    if kind == DYNAMIC_RANGE:
+        return (
+            " on integer weights: dynamic-range (hybrid) quantization, wanted int8 activations too",
+            f"add a representative dataset: {FULL_INTEGER}",
+        )
+    if kind == FLOAT16:
+        return (
+            " on float16 weights, wanted int8 throughout",
+            f"take out converter.target_spec.supported_types = [tf.float16] and quantize: {FULL_INTEGER}",
+        )
+    if everywhere:
+        return ": a float32 model, wanted int8 throughout", f"quantize it: {FULL_INTEGER}"
+    return (
+        " in a network that is quantized elsewhere, wanted int8 throughout",
+        f"end the network before these operators, or quantize them too: {FULL_INTEGER}",
+    )
+
+
+def _is_float(operator: Operator, tensors: Mapping[str, Tensor]) -> bool:
     """Edges may be float, and a custom operator is refused for what it is."""
     if operator.name in EDGES or operator.name.startswith("CUSTOM:"):
         return False
@@ -102,60 +119,84 @@ def _is_float(operator: Operator, tensors: dict[str, Tensor]) -> bool:
     return any(tensor.dtype is DType.FLOAT32 and not tensor.is_constant for tensor in ends)
 
 
-def _weight_types(operator: Operator, main: Subgraph) -> Iterator[str]:
-    """File types of the constants that an operator reads, also those that are dequantized first."""
-    constants = {tensor.name for tensor in main.tensors if tensor.is_constant}
+def _weights(operators: Sequence[Operator], main: Subgraph) -> dict[int, dict[str, str]]:
+    """The constants that each operator reads, also those that are dequantized first, with their types in the file."""
     makers = {name: other for other in main.operators for name in other.outputs}
-    for name in filter(None, operator.inputs):
-        maker = makers.get(name)
-        source = maker.inputs[0] if maker and maker.name in ("DEQUANTIZE", "DENSIFY") and maker.inputs else name
-        if source in constants or main.details[source or name].sparse:
-            yield main.details[source or name].type
+    constants = {t.name for t in main.tensors if t.name not in makers and t.name not in main.inputs and not t.variable}
+    found: dict[int, dict[str, str]] = {operator.index: {} for operator in operators}
+    for operator in operators:
+        for name in filter(None, operator.inputs):
+            maker = makers.get(name)
+            source = maker.inputs[0] if maker and maker.name in ("DEQUANTIZE", "DENSIFY") and maker.inputs else name
+            if source in constants:
+                found[operator.index][source] = main.details[source].type
+    return found
 
 
-def _types(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
-    """Types that a Tensor cannot hold as they are."""
-    handles = {o.outputs[0] for o in main.operators if o.name == "VAR_HANDLE" and o.outputs}
-    by_type: dict[str, list[Tensor]] = {}
-    for tensor in used:
-        kind = main.details[tensor.name].type
-        if tensor.name in handles:
-            continue  # a name for a variable, no value
-        if kind not in DTYPES and not (kind == "FLOAT16" and tensor.is_constant):  # told by `_arithmetic`
-            by_type.setdefault(kind, []).append(tensor)
-    for kind, tensors in by_type.items():
-        if kind == "INT4":
-            yield f"{_quoted(tensors)}: INT4 weights are not supported yet, wanted INT8; quantize weights to 8 bits"
-        else:
-            yield f"{_quoted(tensors)}: values of type {kind}, wanted int8; quantize the network: {FULL_INTEGER}"
+def _types(main: Subgraph, used: Sequence[Tensor]) -> Iterator[Blocker]:
+    """Types that a Tensor cannot hold as they are; handles of variables are no values."""
+    handles = {end for o in main.operators for end in variables.handle_of(o)}
+    found = [(tensor, main.details[tensor.name].type) for tensor in used if tensor.name not in handles]
+    yield from _grouped("type", main, ((tensor, *_type_problem(kind)) for tensor, kind in found if _odd(tensor, kind)))
+
+
+def _odd(tensor: Tensor, kind: str) -> bool:
+    return kind not in DTYPES and not (kind == "FLOAT16" and tensor.is_constant)  # those are told by `_arithmetic`
+
+
+def _type_problem(kind: str) -> tuple[str, str]:
+    if kind == "INT4":
+        return "INT4 weights are not supported yet, wanted INT8", "quantize weights to 8 bits"
+    return f"values of type {kind}, wanted int8", f"quantize the network: {FULL_INTEGER}"
 
 
 def _sizes(shape: Sequence[int]) -> str:
     """A shape, of which a damaged file can make thousands of sizes."""
-    return f"[{_listing(list(shape), 8)}]"
+    return f"[{listing(list(shape), 8)}]"
 
 
-def _shapes(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
+def _shapes(main: Subgraph, used: Sequence[Tensor]) -> Iterator[Blocker]:
     """A batch that was unknown when the network was converted is fine, since `shape` says 1; other unknowns are not."""
-    by_name = {tensor.name: tensor for tensor in used}
-    inputs = [by_name[name] for name in main.inputs]
-    dynamic = [tensor for tensor in inputs if _is_dynamic(tensor, main.details[tensor.name])]
-    for tensor in dynamic:
-        details = main.details[tensor.name]
-        shape = details.shape_signature or tensor.shape
+    inputs = frozenset(main.inputs)
+    found = ((t, _shape_problem(t, main.details[t.name], t.name in inputs)) for t in used)
+    yield from _grouped("shape", main, ((t, *problem) for t, problem in found if problem))
+    sound = [t for t in used if not t.is_constant and not _bad_shape(t)]
+    together = sum(tensor.elements for tensor in sound)
+    if together > 8 * MOST_ELEMENTS:
+        problem = f"its {len(sound)} tensors hold {together:,} elements together, far more than any board's memory"
+        yield Blocker("shape", problem, SMALLER)
+
+
+def _grouped(kind: str, main: Subgraph, found: Iterable[tuple[Tensor, str, str]]) -> Iterator[Blocker]:
+    """One blocker for all tensors of which the same is said."""
+    groups: dict[tuple[str, str], list[Tensor]] = {}
+    for tensor, problem, hint in found:
+        groups.setdefault((problem, hint), []).append(tensor)
+    for (problem, hint), tensors in groups.items():
+        names = [tensor.name for tensor in tensors]
+        concerned = {o.index: o for name in names for o in main.users.get(name, ())}
+        operators = tuple(concerned[index] for index in sorted(concerned))
+        yield Blocker(kind, problem, hint, operators, typed(main, names))
+
+
+def _shape_problem(tensor: Tensor, details: Details, is_input: bool) -> tuple[str, str] | None:
+    """What is wrong with a tensor's shape, and the way out."""
+    shape = details.shape_signature or tensor.shape
+    if len(tensor.shape) > MOST_AXES:
+        return f"a shape of {len(tensor.shape)} axes, wanted at most {MOST_AXES}", AGAIN
+    if is_input and _is_dynamic(tensor, details):
         found = _sizes(shape) if shape else "of unknown rank"
-        yield f"input '{tensor.name}': dynamic shape {found}, wanted all but the batch static; {FIXED_SHAPE}"
-    broken = [tensor for tensor in used if any(size <= 0 for size in tensor.shape) and tensor not in dynamic]
-    for tensor in broken:
-        if not tensor.is_constant:
-            yield f"tensor '{tensor.name}': dynamic shape {_sizes(tensor.shape)}, wanted sizes above 0; {FIXED_SHAPE}"
-    large = [tensor for tensor in used if tensor.elements > MOST_ELEMENTS and not tensor.is_constant]
-    if large:
-        found = f"{large[0].elements:,} elements, more than any board has room for"
-        yield f"{_quoted(large)}: {found}; up to {MOST_ELEMENTS:,} are read"
-    together = sum(tensor.elements for tensor in used if not tensor.is_constant and tensor not in broken)
-    if together > 8 * MOST_ELEMENTS and not large:
-        yield f"its tensors hold {together:,} elements together, far more than any board's memory"
+        return f"dynamic shape {found}, wanted all but the batch static", FIXED_SHAPE
+    if tensor.is_constant or not _bad_shape(tensor):
+        return None
+    if min(tensor.shape) <= 0:
+        return f"dynamic shape {_sizes(tensor.shape)}, wanted sizes above 0", FIXED_SHAPE
+    found = f"shape {_sizes(tensor.shape)} of {tensor.elements:,} elements, more than any board has room for"
+    return f"{found}; up to {MOST_ELEMENTS:,} are read", SMALLER
+
+
+def _bad_shape(tensor: Tensor) -> bool:
+    return len(tensor.shape) > MOST_AXES or min(tensor.shape, default=1) <= 0 or tensor.elements > MOST_ELEMENTS
 
 
 def _is_dynamic(tensor: Tensor, details: Details) -> bool:
@@ -167,31 +208,32 @@ def _is_dynamic(tensor: Tensor, details: Details) -> bool:
     return in_shape or any(axis > 0 and tensor.shape[axis : axis + 1] in ((), (1,)) for axis in unknown)
 
 
-def _quantization(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
-    for tensor in used:
-        details = main.details[tensor.name]
-        if details.scheme:
-            yield f"tensor '{tensor.name}': {details.scheme}, wanted one scale per tensor or channel; {FULL_INTEGER}"
-        if tensor.quantization and tensor.dtype is not DType.FLOAT32:
-            yield from _numbers(tensor, details)
+def _quantization(main: Subgraph, used: Sequence[Tensor]) -> Iterator[Blocker]:
+    schemes = ((t, main.details[t.name].scheme) for t in used)
+    wanted, hint = "wanted one scale per tensor or channel", f"quantize plainly: {FULL_INTEGER}"
+    yield from _grouped("quantization", main, ((t, f"{scheme}, {wanted}", hint) for t, scheme in schemes if scheme))
+    found = ((t, "; ".join(_numbers(t, main.details[t.name]))) for t in used)
+    yield from _grouped("quantization", main, ((t, problem, AGAIN) for t, problem in found if problem))
 
 
 def _numbers(tensor: Tensor, details: Details) -> Iterator[str]:
     """Scales and zero points that no sound converter writes."""
-    assert tensor.quantization is not None
-    scales, place = tensor.quantization.scales, f"tensor '{tensor.name}'"
+    if details.scaling:
+        yield f"{details.scaling}, wanted one scale, or one for each channel of an axis"
+    if tensor.quantization is None or tensor.dtype is DType.FLOAT32:
+        return
     bad = _bad_scales(tensor)
     if bad:
-        yield f"{place}: a scale of {bad[0]}, wanted a positive number between 1e-30 and 1e30; {AGAIN}"
+        yield f"a scale of {bad[0]}, wanted a positive number between 1e-30 and 1e30"
     low, high = tensor.dtype.range if tensor.dtype is not DType.BOOL else (0, 1)
     if any(not low <= zero_point <= high for zero_point in details.zero_points):
-        yield f"{place}: a zero point outside {low} to {high}; {AGAIN}"
-    if len(details.zero_points) not in (0, 1, len(scales)):
-        yield f"{place}: {len(details.zero_points)} zero points for {len(scales)} scales; {AGAIN}"
+        yield f"a zero point outside {low} to {high}"
+    if len(details.zero_points) not in (0, 1, len(tensor.quantization.scales)):
+        yield f"{len(details.zero_points)} zero points for {len(tensor.quantization.scales)} scales"
     if tensor.quantization.axis is not None and any(details.zero_points):
         yield (
-            f"{place}: quantized per channel with zero points other than 0, wanted symmetric weights "
-            f"(TFLite's 8-bit quantization specification); {AGAIN}"
+            "quantized per channel with zero points other than 0, wanted symmetric weights "
+            "(TFLite's 8-bit quantization specification)"
         )
 
 
@@ -203,53 +245,33 @@ def _bad_scales(tensor: Tensor) -> list[float]:
 
 
 def unsound(main: Subgraph) -> frozenset[str]:
-    """Tensors whose shape or scale is no shape or scale; operators that look at them find nonsense only."""
-    return frozenset(
+    """Tensors whose shape, scale or data is none; operators that look at them find nonsense only."""
+    details = main.details
+    dense = frozenset(name for o in main.operators if densifies(o, main) for name in o.outputs)
+    return dense | frozenset(
         t.name
         for t in main.tensors
-        if (not t.is_constant and (min(t.shape, default=1) <= 0 or t.elements > MOST_ELEMENTS)) or _bad_scales(t)
+        if (not t.is_constant and _bad_shape(t))
+        or _bad_scales(t)
+        or details[t.name].scaling
+        or details[t.name].sparse
+        or details[t.name].missing
     )
 
 
-def _storage(main: Subgraph, used: Sequence[Tensor]) -> Iterator[str]:
+def _storage(main: Subgraph, used: Sequence[Tensor]) -> Iterator[Blocker]:
     """Weights that are not plainly there."""
-    sparse = [tensor for tensor in used if main.details[tensor.name].sparse]
-    missing = [tensor for tensor in used if main.details[tensor.name].missing]
-    if sparse:
-        yield (
-            f"{_quoted(sparse)}: stored sparse (TFLite sparsity), which is not supported yet, wanted dense weights; "
-            "convert without tf.lite.Optimize.EXPERIMENTAL_SPARSITY (zeros in dense weights are fine)"
+    found = ((t, main.details[t.name]) for t in used)
+    yield from _grouped("storage", main, ((t, *_stored_elsewhere(d)) for t, d in found if d.sparse or d.missing))
+
+
+def _stored_elsewhere(details: Details) -> tuple[str, str]:
+    if details.sparse:
+        return (
+            "stored sparse (TFLite sparsity), which is not supported yet, wanted dense weights",
+            "convert without tf.lite.Optimize.EXPERIMENTAL_SPARSITY (zeros in dense weights are fine)",
         )
-    if missing:
-        yield (
-            f"{_quoted(missing)}: the data {main.details[missing[0].name].missing}, wanted it inside the .tflite file; "
-            "is the file complete? otherwise convert without external weights"
-        )
-
-
-def _custom(main: Subgraph, known: Collection[str]) -> Iterator[str]:
-    found: dict[str, list[Operator]] = {}
-    for operator in main.operators:
-        kind, _, name = operator.name.partition(":")
-        if kind == "CUSTOM" and name not in known:
-            found.setdefault(name, []).append(operator)
-    for name, operators in found.items():
-        place = f"operator{'s' * (len(operators) > 1)} {_listing([operator.index for operator in operators])}"
-        if name.startswith("Flex"):
-            way_out = (
-                "take tf.lite.OpsSet.SELECT_TF_OPS out of converter.target_spec.supported_ops and replace the layer"
-            )
-        else:
-            way_out = (
-                "replace the layer by one that converts to built-in operators (converter.allow_custom_ops = False)"
-            )
-        yield f"{place}: custom operator '{name}', wanted built-in operators; {way_out}"
-
-
-def _control_flow(file: File) -> Iterator[str]:
-    for operator in file.subgraphs[0].operators:
-        if operator.name in SUBGRAPH_CALLS:
-            yield (
-                f"{operator}: control flow into one of {len(file.subgraphs)} subgraphs, wanted a network without it; "
-                "unroll loops (unroll=True in Keras) and take branches out of the network"
-            )
+    return (
+        f"the data {details.missing}, wanted it whole inside the .tflite file",
+        "is the file complete? otherwise convert without external weights",
+    )

@@ -1,20 +1,19 @@
 """A flatbuffer becomes plain dictionaries, by the tables of `schema`.
 
-What a damaged file may say is checked here, once: every read lies inside the file (by `flatbuffers` and `struct`), a
+What a damaged file may say is checked here, once: every read lies inside the file (`struct` sees to the end), a
 vector's length is compared with the file before anything is allocated, and all vectors together may hold no more than
 about twice the file's size, so that entries that point at each other cannot multiply; nor more than any network for a
 microcontroller needs, so that a file with a million operators is refused at once.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from flatbuffers import number_types
-from flatbuffers.table import Table
 
 from tinycompiler.readers import schema
 
@@ -24,7 +23,9 @@ SCALARS: Mapping[str, Any] = MappingProxyType({
     "int64": number_types.Int64Flags, "uint64": number_types.Uint64Flags, "float32": number_types.Float32Flags,
 })  # fmt: skip
 
-# Everything that reading a damaged file can raise in flatbuffers, struct, numpy and plain Python.
+_INT32, _UINT32, _UINT16 = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<H")
+
+# Everything that reading a damaged file can raise in struct, numpy and plain Python.
 FOREIGN = (struct.error, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError)
 
 
@@ -44,10 +45,17 @@ class Field:
     of: str  # the scalar, table or union that `kind` speaks of
     default: int | float | bool = 0
 
-    @property
-    def vtable_offset(self) -> int:
-        """Bytes from the start of the vtable: two 16-bit sizes, then one 16-bit offset a slot."""
-        return 4 + 2 * self.slot
+    @cached_property
+    def unpack(self) -> Callable[[bytes, int], tuple[Any, ...]]:
+        """Reads a scalar."""
+        read: Callable[[bytes, int], tuple[Any, ...]] = SCALARS[self.of].packer_type.unpack_from
+        return read
+
+
+ABSENT: Mapping[str, Any] = MappingProxyType(
+    {"union": None, "string": "", "bytes": memoryview(b""), "table": None, "scalars": (), "tables": ()}
+)
+"""What stands for a field that is not there and is no scalar."""
 
 
 def _kind(word: str) -> tuple[str, str]:
@@ -78,6 +86,11 @@ FIELDS: Mapping[str, tuple[Field, ...]] = MappingProxyType(
 )
 
 
+SLOTS: Mapping[str, int] = MappingProxyType(
+    {name: max((field.slot + 1 for field in fields), default=0) for name, fields in FIELDS.items()}
+)
+
+
 class Decoder:
     """Reads one file. `path` is where it stands, and stays there when something is raised."""
 
@@ -91,42 +104,62 @@ class Decoder:
         """The file's root table, of type `name`."""
         return self._table(name, self._follow(0))
 
+    def place(self, name: str, field: str, table: int) -> int:
+        """Where a field of a table of type `name` stands."""
+        return table + self._slots(name, table)[next(f.slot for f in FIELDS[name] if f.name == field)]
+
+    def items(self, name: str, field: str) -> int:
+        """Where the items of a vector begin that the root table, of type `name`, has."""
+        return self._vector(self.place(name, field, self._follow(0)), 1)[0]
+
     def _table(self, name: str, position: int) -> dict[str, Any]:
         """A table as {field: value}; a table that the schema does not list as {}."""
-        table = Table(self.data, position)
+        slots = self._slots(name, position)
         values: dict[str, Any] = {}
         for field in FIELDS.get(name, ()):
-            if field.kind != "-":
+            offset = slots[field.slot]
+            if field.kind == "scalar":
+                place = position + offset
+                values[field.name] = field.unpack(self.data, place)[0] if offset else field.default
+            elif field.kind != "-":
                 self.path.append(f".{field.name}")
-                values[field.name] = self._field(table, field)
+                values[field.name] = self._field(field, position, slots)
                 self.path.pop()
         return values
 
-    def _field(self, table: Table, field: Field) -> Any:
-        """A field's value: absent scalars are their default, absent vectors (), absent tables None."""
-        offset = table.Offset(field.vtable_offset)
-        position = table.Pos + offset
-        match field.kind:
-            case "scalar":
-                return table.Get(SCALARS[field.of], position) if offset else field.default
-            case "union":
-                return self._union(table, field, position if offset else None)
-            case "string":
-                return self._string(position) if offset else ""
-            case "bytes":
-                return self._bytes(position) if offset else memoryview(b"")
-            case "table":
-                return self._table(field.of, self._follow(position)) if offset else None
-            case "scalars":
-                return self._scalars(field.of, position) if offset else ()
-            case _:
-                return self._tables(field.of, position) if offset else ()
+    def _slots(self, name: str, position: int) -> tuple[int, ...]:
+        """For each slot of the schema's table, the distance of its field from `position`; 0 for an absent field."""
+        vtable = position - _INT32.unpack_from(self.data, position)[0]
+        wanted = SLOTS.get(name, 0)
+        if vtable < 0:
+            raise ValueError(f"a table's vtable lies {-vtable} bytes before the file")
+        there = min(wanted, max(0, (_UINT16.unpack_from(self.data, vtable)[0] - 4) // 2))
+        return (*struct.unpack_from(f"<{there}H", self.data, vtable + 4), *(0,) * (wanted - there))
 
-    def _union(self, table: Table, field: Field, position: int | None) -> tuple[str, dict[str, Any]] | None:
-        """(name of the member's table, its values), or None."""
-        offset = table.Offset(field.vtable_offset - 2)
-        number = table.Get(number_types.Uint8Flags, table.Pos + offset) if offset else 0
-        if number == 0 or position is None:
+    def _field(self, field: Field, table: int, slots: tuple[int, ...]) -> Any:
+        """The value of a field that is no scalar: absent vectors are (), absent tables None."""
+        offset = slots[field.slot]
+        if not offset:
+            return ABSENT[field.kind]
+        position = table + offset
+        match field.kind:
+            case "union":
+                return self._union(field, position, table, slots[field.slot - 1])
+            case "string":
+                return self._string(position)
+            case "bytes":
+                return self._bytes(position)
+            case "table":
+                return self._table(field.of, self._follow(position))
+            case "scalars":
+                return self._scalars(field.of, position)
+            case _:
+                return self._tables(field.of, position)
+
+    def _union(self, field: Field, position: int, table: int, of_kind: int) -> tuple[str, dict[str, Any]] | None:
+        """(name of the member's table, its values), or None; `of_kind` is the distance of the member's number."""
+        number = self.data[table + of_kind] if of_kind else 0
+        if number == 0:
             return None
         members = schema.UNIONS[field.of]
         name = members[number] if number < len(members) else f"{field.of} {number}"
@@ -134,7 +167,7 @@ class Decoder:
 
     def _follow(self, position: int) -> int:
         """Where the 32-bit offset at `position` points."""
-        offset: int = Table(self.data, position).Get(number_types.UOffsetTFlags, position)
+        offset: int = _UINT32.unpack_from(self.data, position)[0]
         if not 0 < offset <= len(self.data) - position:
             raise ValueError(f"an offset of {offset} bytes leads outside")
         return position + offset
@@ -142,7 +175,7 @@ class Decoder:
     def _vector(self, position: int, item_size: int) -> tuple[int, int]:
         """(start, length) of the vector whose offset stands at `position`, checked against the file."""
         start = self._follow(position) + 4
-        length: int = Table(self.data, start).Get(number_types.UOffsetTFlags, start - 4)
+        length: int = _UINT32.unpack_from(self.data, start - 4)[0]
         if length * item_size > len(self.data) - start:
             raise ValueError(f"{length} items of {item_size} bytes do not fit")
         return start, length
@@ -159,14 +192,13 @@ class Decoder:
     def _string(self, position: int) -> str:
         text = self._bytes(position)
         self._spend(len(text))
-        return str(text, "utf-8")
+        return str(text, "utf-8", "replace")  # old converters wrote names of layers in other encodings
 
     def _scalars(self, of: str, position: int) -> tuple[Any, ...]:
-        flags = SCALARS[of]
-        start, length = self._vector(position, flags.bytewidth)
-        self._spend(length * flags.bytewidth)
-        dtype = np.dtype(number_types.to_numpy_type(flags)).newbyteorder("<")
-        return tuple(np.frombuffer(self.data, dtype, length, start).tolist())
+        packer: struct.Struct = SCALARS[of].packer_type
+        start, length = self._vector(position, packer.size)
+        self._spend(length * packer.size)
+        return struct.unpack_from(f"<{length}{packer.format[-1]}", self.data, start)
 
     def _tables(self, of: str, position: int) -> tuple[dict[str, Any], ...]:
         start, length = self._vector(position, 4)
@@ -180,3 +212,29 @@ class Decoder:
             tables.append(self._table(of, self._follow(start + 4 * index)))
             self.path.pop()
         return tuple(tables)
+
+
+def moved_first(data: bytes, index: int) -> bytes:
+    """The model file with its first subgraph and the one at `index` in each other's place, and without signatures.
+
+    `data` was read whole before; OverflowError when its offsets, which lead forward only, do not allow the exchange.
+    """
+    decoder, result = Decoder(data, []), bytearray(data)
+    first = decoder.items("Model", "subgraphs")
+    places = (first, first + 4 * index)
+    targets = [place + int.from_bytes(data[place : place + 4], "little") for place in places]
+    for place, target in zip(places, reversed(targets), strict=True):
+        result[place : place + 4] = (target - place).to_bytes(4, "little")
+    length = decoder.items("Model", "signature_defs") - 4
+    result[length : length + 4] = bytes(4)
+    return bytes(result)
+
+
+def with_outputs(data: bytes, tensors: Sequence[int]) -> bytes:
+    """The model file with these tensors as the outputs of its first subgraph; `data` was read whole before."""
+    decoder, result = Decoder(data, []), bytearray(data)
+    first = decoder.items("Model", "subgraphs")
+    place = decoder.place("SubGraph", "outputs", first + _UINT32.unpack_from(data, first)[0])
+    result += bytes(-len(data) % 4)
+    _UINT32.pack_into(result, place, len(result) - place)
+    return bytes(result + struct.pack(f"<I{len(tensors)}i", len(tensors), *tensors))

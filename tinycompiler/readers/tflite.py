@@ -8,87 +8,21 @@ there.
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from tinycompiler.errors import ModelError
 from tinycompiler.readers import schema
+from tinycompiler.readers.constants import DTYPES, MOST_AXES, WIDENED, readable, stored_bytes, unpacked
+from tinycompiler.readers.file import Details, File, Operator, Signature, Subgraph
 from tinycompiler.readers.flatbuffer import FOREIGN, Decoder
 from tinycompiler.readers.magic import looks_like
 from tinycompiler.tensor import Array, DType, Quantization, Tensor
 
-# The file's types that a Tensor can hold, and below them those that are widened on reading (`blockers` names them).
-DTYPES: Mapping[str, DType] = MappingProxyType({dtype.name: dtype for dtype in DType})
-WIDENED: Mapping[str, DType] = MappingProxyType({"FLOAT16": DType.FLOAT32, "INT4": DType.INT8})
 MOST_BYTES = 1 << 27
 LONGEST_NAME = 500  # characters; converters join the names of fused layers
-
-
-@dataclass(frozen=True)
-class Details:
-    """What the file says of a tensor and a Tensor does not hold."""
-
-    type: str  # the file's own name, such as "INT4"
-    shape_signature: tuple[int, ...] = ()  # -1: unknown when the network was converted
-    has_rank: bool = False
-    zero_points: tuple[int, ...] = ()
-    scheme: str = ""  # of a quantization that is neither per tensor nor per axis
-    sparse: bool = False
-    missing: str = ""  # why a constant has no data
-
-
-@dataclass(frozen=True)
-class Operator:
-    """`options` are the whole decoded table, defaults included and enums as numbers, or {} when the file has none.
-
-    A custom operator is called "CUSTOM:<name>"; its options are {"custom_options": bytes}, when there are any.
-    """
-
-    index: int
-    name: str
-    version: int
-    options: Mapping[str, Any]
-    inputs: tuple[str | None, ...]  # None: an optional input that is not there
-    outputs: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"operator {self.index} {self.name}"
-
-
-@dataclass(frozen=True)
-class Subgraph:
-    """A network: its tensors, and operators in running order; `inputs` and `outputs` are names of tensors."""
-
-    name: str
-    tensors: tuple[Tensor, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    operators: tuple[Operator, ...]
-    details: Mapping[str, Details]  # by tensor name
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A named way to call a subgraph: (the caller's name, tensor name) for each input and output."""
-
-    key: str
-    subgraph: int
-    inputs: tuple[tuple[str, str], ...]
-    outputs: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class File:
-    """All that a file says; the first subgraph is the network."""
-
-    subgraphs: tuple[Subgraph, ...]
-    description: str
-    signatures: tuple[Signature, ...]
 
 
 def load(path: Path) -> File:
@@ -97,12 +31,15 @@ def load(path: Path) -> File:
         kind = " (a SavedModel? convert it with tf.lite.TFLiteConverter.from_saved_model)"
         raise ModelError(f"{path}: a folder{kind if (path / 'saved_model.pb').exists() else ''}, wanted a .tflite file")
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise ModelError(f"{path.name}: {size:,} bytes; up to {MOST_BYTES:,} are read, far above any board's flash")
-        return parse(path.read_bytes(), name=path.name)
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            data = stream.read(MOST_BYTES + 1) if size <= MOST_BYTES else b""
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    size = max(size, len(data))  # a device says nothing of its size
+    if size > MOST_BYTES:
+        raise ModelError(f"{path.name}: {size:,} bytes; up to {MOST_BYTES:,} are read, far above any board's flash")
+    return parse(data, name=path.name)
 
 
 def parse(data: bytes, *, name: str) -> File:
@@ -140,7 +77,7 @@ class _Reader:
             raise ValueError("there is no network in it")
         subgraphs = tuple(self.subgraph(index, table) for index, table in enumerate(model["subgraphs"]))
         signatures = tuple(self.signature(table, subgraphs) for table in model["signature_defs"])
-        return File(subgraphs, model["description"], signatures)
+        return File(subgraphs, plain(model["description"]), signatures, self.data)
 
     def subgraph(self, index: int, table: Mapping[str, Any]) -> Subgraph:
         names = _unique(plain(tensor["name"]) for tensor in table["tensors"])
@@ -148,7 +85,9 @@ class _Reader:
         self.where[:] = [f"inputs and outputs of subgraph {index}"]
         inputs, outputs = _names(table["inputs"], names), _names(table["outputs"], names)
         written = {*inputs, *(name for operator in operators for name in operator.outputs)}
-        details = {name: self.details(name, row) for name, row in zip(names, table["tensors"], strict=True)}
+        details = {
+            name: self.details(name, row, name in written) for name, row in zip(names, table["tensors"], strict=True)
+        }
         tensors = tuple(
             self.tensor(name, row, details[name], name in written)
             for name, row in zip(names, table["tensors"], strict=True)
@@ -175,49 +114,53 @@ class _Reader:
             options = self.data[start : start + size]
         return {"custom_options": options} if options else {}
 
-    def details(self, name: str, table: Mapping[str, Any]) -> Details:
+    def details(self, name: str, table: Mapping[str, Any], written: bool) -> Details:
         self.where[:] = [f"tensor '{name}'"]
         quantization = table["quantization"] or {}
         scheme = quantization.get("details")
         number = table["type"]
+        kind = schema.TENSOR_TYPES[number] if 0 <= number < len(schema.TENSOR_TYPES) else f"type {number}"
         return Details(
-            type=schema.TENSOR_TYPES[number] if 0 <= number < len(schema.TENSOR_TYPES) else f"type {number}",
+            type=kind,
             shape_signature=table["shape_signature"],
             has_rank=table["has_rank"],
             zero_points=quantization.get("zero_point", ()),
             scheme=scheme[0] if scheme else "",
+            scaling=_scaling(quantization, table["shape"]),
             sparse=table["sparsity"] is not None,
-            missing=self.missing(table),
+            missing=self.missing(table, kind, written or table["is_variable"]),
         )
 
-    def missing(self, table: Mapping[str, Any]) -> str:
+    def missing(self, table: Mapping[str, Any], kind: str, computed: bool) -> str:
         """Why the data that a tensor refers to cannot be had, or nothing."""
         if table["external_buffer"]:
             return "lies in another file"
         buffer = _at(self.model["buffers"], table["buffer"]) if table["buffer"] else {"offset": 0}
-        if buffer["offset"] <= 1 or buffer["offset"] + buffer["size"] <= len(self.data):
+        start, end = buffer["offset"], buffer["offset"] + buffer.get("size", 0)
+        if start > 1 and end > len(self.data):
+            return f"lies at byte {start} to {end} of a file of {len(self.data)}"
+        found, shape = len(self.stored(table["buffer"])), table["shape"]
+        if computed or not readable(kind) or table["sparsity"] is not None or not found:
             return ""
-        return f"lies at byte {buffer['offset']} to {buffer['offset'] + buffer['size']} of a file of {len(self.data)}"
+        if _is_no_shape(shape):
+            return ""  # it is refused for that
+        wanted = stored_bytes(kind, prod(shape))
+        return "" if found == wanted else f"has {found} bytes instead of {wanted}"
 
     def tensor(self, name: str, table: Mapping[str, Any], details: Details, written: bool) -> Tensor:
         self.where[:] = [f"tensor '{name}'"]
         dtype = DTYPES.get(details.type) or WIDENED.get(details.type, DType.UINT8)
         data = None if written or table["is_variable"] else self.constant(table, details)
-        quantization = _quantization(table["quantization"], table["shape"])
+        quantization = _quantization(table["quantization"], table["shape"], details)
         return Tensor(name, table["shape"], dtype, quantization, data, table["is_variable"])
 
     def constant(self, table: Mapping[str, Any], details: Details) -> Array | None:
         """A tensor's data, or None when it has none or none that could be read."""
-        unreadable = details.type not in DTYPES and details.type not in WIDENED
-        if unreadable or details.sparse or details.missing:
+        stored, shape = self.stored(table["buffer"]), table["shape"]
+        absent = _is_no_shape(shape) or (not stored and 0 not in shape)
+        if absent or details.sparse or details.missing or not readable(details.type):
             return None
-        stored = self.stored(table["buffer"])
-        shape = table["shape"]
-        if not stored and 0 not in shape:
-            return None
-        values = _values(stored, details.type, prod(shape)).reshape(shape)
-        values.flags.writeable = False
-        return values
+        return unpacked(stored, details.type, shape)
 
     def stored(self, index: int) -> memoryview:
         """A buffer's bytes, inside the flatbuffer or behind it; buffer 0 is empty by definition."""
@@ -233,10 +176,10 @@ class _Reader:
         self.where[:] = [f"signature '{plain(table['signature_key'])}'"]
         tensors = _at(subgraphs, table["subgraph_index"]).tensors
         inputs, outputs = (
-            tuple((entry["name"], _at(tensors, entry["tensor_index"]).name) for entry in table[side])
+            tuple((plain(entry["name"]), _at(tensors, entry["tensor_index"]).name) for entry in table[side])
             for side in ("inputs", "outputs")
         )
-        return Signature(table["signature_key"], table["subgraph_index"], inputs, outputs)
+        return Signature(plain(table["signature_key"]), table["subgraph_index"], inputs, outputs)
 
 
 def _at(items: Sequence[Any], index: int) -> Any:
@@ -278,38 +221,29 @@ def _options(name: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType({key: plain(value) if isinstance(value, str) else value for key, value in values.items()})
 
 
-def _quantization(table: Mapping[str, Any] | None, shape: tuple[int, ...]) -> Quantization | None:
-    """One scale is per tensor, whatever axis stands beside it; so is an axis other than 0 for a vector."""
-    if table is None or not table["scale"]:
+def _is_no_shape(shape: tuple[int, ...]) -> bool:
+    return len(shape) > MOST_AXES or min(shape, default=0) < 0
+
+
+def _scaling(table: Mapping[str, Any], shape: tuple[int, ...]) -> str:
+    """Why the scales do not suit the shape, or nothing."""
+    scales, axis = table.get("scale", ()), _axis(table, shape)
+    if len(scales) < 2 or (0 <= axis < len(shape) and shape[axis] == len(scales)):
+        return ""
+    place = f"{shape[axis]} channels along axis {axis}" if 0 <= axis < len(shape) else f"axis {axis} of {len(shape)}"
+    return f"{len(scales)} scales for {place}"
+
+
+def _axis(table: Mapping[str, Any], shape: tuple[int, ...]) -> int:
+    """Of the scales; an axis other than 0 for a vector is a converter's slip."""
+    axis: int = table.get("quantized_dimension", 0)
+    return axis if len(shape) != 1 else 0
+
+
+def _quantization(table: Mapping[str, Any] | None, shape: tuple[int, ...], details: Details) -> Quantization | None:
+    """One scale is per tensor, whatever axis stands beside it."""
+    if table is None or not table["scale"] or details.scaling:
         return None
     scales: tuple[float, ...] = table["scale"]
     zero_point: int = next(iter(table["zero_point"]), 0)
-    if len(scales) == 1:
-        return Quantization(scales, zero_point)
-    axis: int = table["quantized_dimension"] if len(shape) != 1 else 0
-    if _at(shape, axis) != len(scales):
-        raise ValueError(f"{len(scales)} scales for {shape[axis]} channels (axis {axis})")
-    return Quantization(scales, zero_point, axis)
-
-
-def _values(stored: memoryview, kind: str, elements: int) -> Array:
-    """`elements` values of the file's type `kind`, in a natural dtype, aligned."""
-    if kind == "INT4":
-        return _unpack_int4(stored, elements)
-    dtype = np.dtype(np.float16) if kind == "FLOAT16" else DTYPES[kind].numpy
-    wanted = elements * dtype.itemsize
-    if len(stored) != wanted:
-        raise ValueError(f"{len(stored)} bytes of data instead of {wanted}")
-    values: Array = np.frombuffer(stored, dtype.newbyteorder("<"))
-    if kind == "BOOL":  # any byte but 0 is true
-        values = np.frombuffer(stored, np.uint8) != 0
-    return np.require(values, WIDENED[kind].numpy if kind in WIDENED else dtype, ["C", "A"]).view()
-
-
-def _unpack_int4(stored: memoryview, elements: int) -> Array:
-    """Two values a byte, the low half first, without gaps over the whole tensor; the last half byte may be spare."""
-    if len(stored) != (elements + 1) // 2:
-        raise ValueError(f"{len(stored)} bytes of data instead of {(elements + 1) // 2}")
-    packed = np.frombuffer(stored, np.int8)
-    halves = np.stack([packed << 4, packed & -16], axis=-1).astype(np.int8)
-    return (halves >> 4).reshape(-1)[:elements]
+    return Quantization(scales, zero_point, _axis(table, shape) if len(scales) > 1 else None)
