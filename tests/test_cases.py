@@ -25,6 +25,7 @@ def test_networks_on_boards(part: int, numerics: Numerics) -> None:
     assert not list(map(str, check(drawn, numerics)))
 
 
+@pytest.mark.slow
 def test_a_wrong_byte_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the one board that says it, of the one network."""
 
@@ -41,6 +42,7 @@ def test_a_wrong_byte_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "1 of" in wrong.words
 
 
+@pytest.mark.slow
 def test_no_two_networks_are_alike() -> None:
     found = different("SHAPE", Numerics.TFLM, 30)
     assert len({repr(case.told) for case in found}) == 30

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import models
@@ -19,7 +20,7 @@ from tinycompiler.errors import BuildError, EmulatorError
 from tinycompiler.host import host_compiler, run_on_host
 from tinycompiler.kernels import Calls, lower
 from tinycompiler.ops import Numerics
-from tinycompiler.vectors import random_vectors
+from tinycompiler.vectors import Vector, random_vectors
 
 BOARD = ("-b", "bluepill")
 COMPILERS = [
@@ -125,3 +126,17 @@ def test_a_warning_is_an_error(compiler: str) -> None:
     narrow = "int8_t narrow(int x);\nint8_t narrow(int x)\n{\n    return x;\n}\n"
     with pytest.raises(BuildError, match="refused the emitted C"):
         run_small(lambda text: text + narrow, compiler)
+
+
+@pytest.mark.slow
+@EACH
+def test_floats_that_are_no_int8(compiler: str) -> None:
+    """Saturated, and the least for what is not a number, without a conversion that is undefined."""
+    graph = Case(models.quantize, 0, {"shape": (1, 7)}).graph(Numerics.LITERT)
+    graph = replace(graph, name="net")
+    values = np.array([[np.nan, np.inf, -np.inf, 3e38, -3e38, 1e10, 0]], np.float32)
+    [name], [output] = graph.inputs, graph.outputs
+    program = program_of(lower(graph, CORES["cortex-m3"]))
+    [[found]] = run_on_host(program, [Vector("odd", (values,))], [7], compiler=compiler).outputs
+    assert found == graph.evaluate({name: values})[output].tobytes()
+    assert np.frombuffer(found, np.int8)[:6].tolist() == [-128, 127, -128, 127, -128, 127]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tinycompiler.build import INSTALL, toolchain
 from tinycompiler.errors import BuildError
+from tinycompiler.host import INSTALL as HOST_INSTALL
+from tinycompiler.host import host_compiler
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ def examine() -> list[Finding]:
     return [
         Finding("python", ".".join(map(str, sys.version_info[:3])), "tinycompiler itself", ""),
         _compiler(),
+        _host(),
         _package("unicorn", "the embedded emulator: run, verify", "emulator"),
         Finding(
             "renode",
@@ -50,6 +53,14 @@ def _compiler() -> Finding:
         return Finding("arm-none-eabi-gcc", toolchain().version, gives, INSTALL)
     except BuildError:
         return Finding("arm-none-eabi-gcc", None, gives, INSTALL)
+
+
+def _host() -> Finding:
+    try:
+        found = " ".join(host_compiler())
+    except BuildError:
+        found = None
+    return Finding("C compiler of this machine", found, "run and verify with --host", HOST_INSTALL)
 
 
 def _package(name: str, gives: str, extra: str) -> Finding:
