@@ -15,12 +15,13 @@ Decisions, each as chosen, instead of, because:
 * Steps are reduced to sections, the steps whose buffers are not all alive at another section; instead of every step:
   equally exact (intervals that overlap share such a section), and fewer.
 * `check` paints bytes, step by step; instead of comparing rectangles: it must not be wrong in the way `place` is.
-* Which pairs may not share bytes is stated in `_Problem` alone, how far apart they lie in `rise` and `_fit`; instead of
-  tests on lifetimes everywhere: pairs that may partly overlap, and several regions, come later.
+* Which pairs may not share bytes is stated in `_Problem` alone, and how far apart they lie in its `reach`; instead of
+  tests on lifetimes everywhere. An output may begin less than its size under an input that its call uses up (an
+  `Overlap`): then `reach` is that distance, which is never negative, so that offsets still rise in the search's order.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import cycle, pairwise
 from string import ascii_letters, digits
 from typing import Any
@@ -33,6 +34,12 @@ Ints = NDArray[np.int64]
 EFFORT = 30_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
 MENDINGS = 40  # times that a quick packing is mended
 ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
+
+Overlaps = Mapping[tuple[str, str], int]
+"""(below, above) -> bytes: `above` may begin that far over the begin of `below`, which is shorter than `below`.
+
+At one step all pairs have the same `below`: the output of the call that uses up the others.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Plan:
     lower_bound: int
     peak_step: int
     proven: bool
+    overlaps: Overlaps = field(default_factory=dict)
 
     @property
     def optimal(self) -> bool:
@@ -80,13 +88,13 @@ def alive_at(plan: Plan | Iterable[Buffer], step: int) -> tuple[Buffer, ...]:
     return tuple(sorted(alive, key=lambda buffer: (-buffer.size, buffer.name)))
 
 
-def bytes_needed(alive: Iterable[Buffer]) -> int:
+def bytes_needed(alive: Iterable[Buffer], overlaps: Overlaps = {}) -> int:  # noqa: B006: never written to
     """The least arena for buffers that are all alive at once: true, though not always reachable.
 
     Starts at multiples of `a` are at least the size rounded up to `a` apart; only the topmost saves its rounding.
     That holds for the buffers aligned to `a` or more, whatever else is alive; the bound is the largest over every `a`.
     """
-    real = [buffer for buffer in alive if buffer.size > 0]
+    real = _melted([buffer for buffer in alive if buffer.size > 0], overlaps)
     best = 0
     for alignment in {buffer.alignment for buffer in real}:
         sizes = [buffer.size for buffer in real if buffer.alignment >= alignment]
@@ -95,11 +103,28 @@ def bytes_needed(alive: Iterable[Buffer]) -> int:
     return best
 
 
-def place(buffers: Sequence[Buffer], *, effort: int = EFFORT) -> Plan:
+def _melted(alive: list[Buffer], overlaps: Overlaps) -> list[Buffer]:
+    """An output and those that it may overlap as one buffer of the bytes that they cover together at least.
+
+    The others lie apart, and under the lowest of those that the output overlaps are `distance` bytes of its own.
+    """
+    names = {buffer.name: buffer for buffer in alive}
+    pairs = {pair: distance for pair, distance in overlaps.items() if pair[0] in names and pair[1] in names}
+    if not pairs:
+        return alive
+    assert len({below for below, _ in pairs}) == 1, "two outputs of one step overlap inputs"
+    below = names[next(iter(pairs))[0]]
+    above = [names[name] for _, name in pairs]
+    covered = max(sum(buffer.size for buffer in above) + min(pairs.values()), below.size)
+    apart = [buffer for buffer in alive if buffer is not below and buffer not in above]
+    return [*apart, replace(below, size=covered, alignment=min(b.alignment for b in (below, *above)))]
+
+
+def place(buffers: Sequence[Buffer], overlaps: Overlaps = {}, *, effort: int = EFFORT) -> Plan:  # noqa: B006
     """The smallest arena found with `effort` search nodes per stretch; the order of `buffers` does not matter."""
     assert len({buffer.name for buffer in buffers}) == len(buffers), "two buffers have the same name"
     offsets = {buffer.name: 0 for buffer in buffers}  # buffers of zero bytes stay at 0
-    problems = [_Problem(stretch) for stretch in _stretches(buffers)]
+    problems = [_Problem(stretch, overlaps) for stretch in _stretches(buffers)]
     problems.sort(key=lambda problem: -problem.bound)
     bound = problems[0].bound if problems else 0
     arena, proven = bound, True
@@ -112,7 +137,7 @@ def place(buffers: Sequence[Buffer], *, effort: int = EFFORT) -> Plan:
         elif height == arena:
             proven = proven or proven_here
     peak = problems[0].peak_step if problems else min((buffer.first for buffer in buffers), default=0)
-    return Plan(tuple(buffers), offsets, arena, bound, peak, proven)
+    return Plan(tuple(buffers), offsets, arena, bound, peak, proven, dict(overlaps))
 
 
 def _stretches(buffers: Iterable[Buffer]) -> list[list[Buffer]]:
@@ -133,7 +158,7 @@ def _stretches(buffers: Iterable[Buffer]) -> list[list[Buffer]]:
 class _Problem:
     """Buffers as arrays, index = place in `buffers` (sorted by first step); alive from section `low` to `high`."""
 
-    def __init__(self, buffers: list[Buffer]) -> None:
+    def __init__(self, buffers: list[Buffer], overlaps: Overlaps) -> None:
         self.buffers = buffers
         self.size: Ints = np.array([buffer.size for buffer in buffers], np.int64)
         self.alignment: Ints = np.array([buffer.alignment for buffer in buffers], np.int64)
@@ -146,7 +171,7 @@ class _Problem:
         self.high = np.searchsorted(steps, [buffer.last for buffer in buffers], side="right") - 1
         section = np.arange(len(steps))
         self.alive = (self.low[:, None] <= section) & (section <= self.high[:, None])  # (buffers, sections)
-        needs = [bytes_needed(buffers[i] for i in np.flatnonzero(column)) for column in self.alive.T]
+        needs = [bytes_needed((buffers[i] for i in np.flatnonzero(column)), overlaps) for column in self.alive.T]
         self.bound = max(needs)
         self.peak_step = steps[needs.index(self.bound)]
         length = np.array([buffer.last - buffer.first for buffer in buffers], np.int64)
@@ -154,9 +179,21 @@ class _Problem:
         pressure = np.where(self.alive, needs, 0).max(axis=1)  # of the fullest section of each life
         self.clash = (self.low[:, None] <= self.high) & (self.low <= self.high[:, None])
         np.fill_diagonal(self.clash, False)
+        self.reach = np.repeat(self.size[:, None], len(buffers), axis=1)  # bytes from a lower begin to a higher
+        index = {buffer.name: i for i, buffer in enumerate(buffers)}
+        self.pairs = {
+            (index[below], index[above]): distance
+            for (below, above), distance in overlaps.items()
+            if below in index and above in index
+        }
+        for pair, distance in self.pairs.items():
+            self.reach[pair] = distance
         self.rivals = [np.flatnonzero(row).tolist() for row in self.clash]
         shape = np.stack([self.size, self.alignment, self.low, self.high])
         same = (shape[:, 1:] == shape[:, :-1]).all(axis=0)
+        single = np.ones(len(buffers), np.bool_)
+        single[[i for pair in self.pairs for i in pair]] = False
+        same &= single[1:] & single[:-1]
         self.twin = np.append(-1, np.where(same, np.arange(len(same)), -1))  # the buffer before, if interchangeable
         self.greedy = [self.order(self.size, length), self.order(pressure, self.size), self.order(area)]
         self.greedy.append(self.order(-self.low))
@@ -169,7 +206,7 @@ class _Problem:
     def rise(self, floor: Ints, members: Ints, i: int, offset: int) -> Ints:
         """`floor`, the least offsets of `members`, after buffer `i` went to `offset` below its rivals."""
         alignment = self.alignment[members]
-        above = -(-(offset + self.size[i]) // alignment) * alignment
+        above = -(-(offset + self.reach[i, members]) // alignment) * alignment
         return np.where(self.clash[i, members], np.maximum(floor, above), floor)
 
     def order(self, *keys: Ints) -> Ints:
@@ -228,15 +265,17 @@ def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
 
 def _fit(problem: _Problem, order: list[int]) -> Ints:
     """Each buffer in `order` into its tightest gap between its rivals, else above them."""
-    size, alignment = problem.size.tolist(), problem.alignment.tolist()
+    reach, alignment = problem.reach.tolist(), problem.alignment.tolist()
     offsets = [-1] * len(order)
     for i in order:
         room, choice, cursor = 2**62, -1, 0
-        for start, end in sorted((offsets[j], offsets[j] + size[j]) for j in problem.rivals[i] if offsets[j] >= 0):
+        placed = [j for j in problem.rivals[i] if offsets[j] >= 0]
+        # between the two offsets of each of these, the buffer may not begin
+        for low, high in sorted((offsets[j] - reach[i][j], offsets[j] + reach[j][i]) for j in placed):
             offset = -(-cursor // alignment[i]) * alignment[i]
-            if offset + size[i] <= start and start - cursor < room:
-                choice, room = offset, start - cursor
-            cursor = max(cursor, end)
+            if offset <= low and low - cursor < room:
+                choice, room = offset, low - cursor
+            cursor = max(cursor, high)
         offsets[i] = choice if choice >= 0 else -(-cursor // alignment[i]) * alignment[i]
     return np.array(offsets, np.int64)
 
@@ -271,11 +310,23 @@ class _Searcher:
         self.rounded = (-(-problem.size // unit) * unit).astype(np.float64)
         self.rounded_capacity = -(-capacity // unit) * unit
         self.alive = problem.alive.astype(np.float64)
+        self.saved = self._saved()
+
+    def _saved(self) -> list[tuple[int, int, float]]:
+        """(output, section, bytes): what overlapping saves there at most of the sum of all sizes."""
+        found = []
+        for output in sorted({below for below, _ in self.problem.pairs}):
+            above = {i: distance for (below, i), distance in self.problem.pairs.items() if below == output}
+            inputs = sum(self.rounded[i] for i in above)
+            covered = max(inputs + min(above.values()), self.rounded[output])
+            section = int(self.problem.low[output])
+            found.append((output, section, float(self.rounded[output] + inputs - covered)))
+        return found
 
     def run(self) -> bool:
         """Drive the generators from a list: Python's own stack would end at a thousand buffers."""
         members = np.arange(len(self.problem.buffers))
-        stack: list[Generator[Any, bool, bool]] = [self.solve(members, np.zeros_like(members), 0, -1)]
+        stack: list[Generator[Any, bool, bool]] = [self.solve(members, np.zeros_like(members), 0, None)]
         answer: bool | None = None
         while stack:
             try:
@@ -287,7 +338,7 @@ class _Searcher:
         assert answer is not None
         return answer
 
-    def solve(self, members: Ints, floor: Ints, last: int, previous: int) -> Generator[Any, bool, bool]:
+    def solve(self, members: Ints, floor: Ints, last: int, previous: int | None) -> Generator[Any, bool, bool]:
         """Whether `members` fit, all at or above offset `last`, where buffer `previous` was placed."""
         self.nodes -= 1
         if self.nodes < 0:
@@ -300,7 +351,7 @@ class _Searcher:
             rest = np.delete(members, k)
             risen = self.problem.rise(np.delete(floor, k), rest, i, offset)
             for part in self.parts(rest):
-                fits = yield self.solve(rest[part], risen[part], offset, int(self.preference[i]))
+                fits = yield self.solve(rest[part], risen[part], offset, i)
                 if not fits:
                     break
             else:
@@ -317,9 +368,13 @@ class _Searcher:
         self.nodes -= len(members) * self.alive.shape[1] // 16_384  # a large part costs as much as several nodes
         alive = self.alive[members, problem.low[members[0]] : problem.high[members].max() + 1]
         base = np.where(alive > 0, least[:, None], self.capacity).min(axis=0)
-        return bool((base + self.rounded[members] @ alive > self.rounded_capacity).any())
+        needed = base + self.rounded[members] @ alive
+        for output, section, saved in self.saved:
+            if output in members:
+                needed[section - problem.low[members[0]]] -= saved
+        return bool((needed > self.rounded_capacity).any())
 
-    def candidates(self, members: Ints, floor: Ints, last: int, previous: int) -> list[int]:
+    def candidates(self, members: Ints, floor: Ints, last: int, previous: int | None) -> list[int]:
         """Places in `members` of those that may come next, lowest first; what is left out cannot be needed.
 
         In a plan with the least sum of offsets each buffer stands on its floor, and none lies so high that an unplaced
@@ -328,7 +383,12 @@ class _Searcher:
         unplaced = np.zeros(len(self.problem.buffers) + 1, np.bool_)  # one more: a twin of -1 is nobody
         unplaced[members] = True
         rank = self.preference[members]
-        may = (floor > last) | ((floor == last) & (rank > previous))
+        may = floor > last
+        if previous is None:
+            may |= floor == last
+        else:  # of equal offsets by rank, but an output before what it overlaps
+            under = self.problem.clash[previous, members] & (self.problem.reach[previous, members] == 0)
+            may |= (floor == last) & ((rank > self.preference[previous]) | under)
         may &= (floor < (floor + self.problem.size[members]).min()) & ~unplaced[self.problem.twin[members]]
         chosen = np.flatnonzero(may)
         return list(map(int, chosen[np.lexsort((rank[chosen], floor[chosen]))]))
@@ -360,9 +420,17 @@ def check(plan: Plan) -> None:
         for number, buffer in enumerate(plan.buffers):
             if buffer.first <= step <= buffer.last:
                 mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
-                for other in mine[mine >= 0][:1].tolist():
-                    raise AssertionError(f"{names[other]} and {buffer.name} share bytes at step {step}")
+                for other in np.unique(mine[mine >= 0]).tolist():
+                    pair = (names[other], buffer.name)
+                    assert _may_share(plan, *pair) or _may_share(plan, *reversed(pair)), (
+                        f"{pair[0]} and {pair[1]} share bytes at step {step}"
+                    )
                 mine[:] = number
+
+
+def _may_share(plan: Plan, below: str, above: str) -> bool:
+    distance = plan.overlaps.get((below, above))
+    return distance is not None and plan.offsets[below] + distance <= plan.offsets[above]
 
 
 def draw(plan: Plan, width: int = 80) -> str:
