@@ -1,15 +1,23 @@
 """From calls of kernels to buffers with lifetimes, and from the placed buffers back to the offset of every tensor.
 
-A step is the index of a call. Network inputs are alive from step 0 until they are last read: their memory is then
-used again, so inputs have to be written before every inference. Outputs stay alive past the last step. Scratch is a
-buffer of its own in one step. Tensors that share memory (a reshape; an output that takes over an input it is computed
-from, element by element) are one buffer.
+A step is a call, or a run of calls that go row by row. Network inputs are alive from step 0 until they are last read:
+their memory is then used again, so inputs have to be written before every inference. Outputs stay alive past the last
+step. Scratch, and each ring of rows in a run, is a buffer of its own in one step. Tensors that share memory (a reshape;
+an output that takes over an input it is computed from, element by element) are one buffer. An output whose call reads
+in a known order may also begin under an input that dies there, less than its size away: an overlap.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tinycompiler.kernels import Call, Calls
-from tinycompiler.memory import Buffer, Plan, check, place
+from tinycompiler.kernels import Call, Calls, Run, calls_of
+from tinycompiler.kernels.order import distance, touched
+from tinycompiler.memory import EFFORT, Buffer, Overlaps, Plan, check, place
+
+QUICK_EFFORT = 300
+"""Search nodes of a trial."""
+MOST_TRIALS = 40
+"""Outputs that are tried apart in one round."""
 
 ALIGNMENT = 4
 """Of every buffer, in bytes: kernels load words, and LDM faults on an address that is not a multiple of 4."""
@@ -34,29 +42,52 @@ class Layout:
         """Where a tensor begins in the arena, in bytes."""
         return self.plan.offsets[self.owner[tensor]]
 
-    def scratch_offset(self, call: Call) -> int:
-        return self.plan.offsets[scratch_name(call)]
+    def scratch_offset(self, step: Call | Run) -> int:
+        return self.plan.offsets[scratch_name(step)]
 
 
-def scratch_name(call: Call) -> str:
-    return f"scratch of {call.node.name}"
+def scratch_name(step: Call | Run) -> str:
+    return f"scratch of {calls_of(step)[0].node.name}"
 
 
-def lay_out(calls: Calls) -> Layout:
-    """Every tensor and scratch buffer in one arena, as small as can be found, and checked."""
+def lay_out(calls: Calls, *, effort: int = EFFORT) -> Layout:
+    """Every tensor and scratch buffer in one arena, as small as can be found, and checked.
+
+    Outputs take over inputs wherever they may. As that ties two places in the arena together, it is given up again, one
+    output at a time, where a quick packing is lower without.
+    """
+    quick = min(effort, QUICK_EFFORT)
+    apart: frozenset[str] = frozenset()
+    best = _laid(calls, apart, quick)
+    while best.plan.arena > best.plan.lower_bound:
+        tied = [name for name, memory in best.owner.items() if name != memory and name not in calls.aliases]
+        trials = [(_laid(calls, apart | {name}, quick), apart | {name}) for name in tied[:MOST_TRIALS]]
+        better = min(trials, key=lambda trial: trial[0].plan.arena, default=None)
+        if better is None or better[0].plan.arena >= best.plan.arena:
+            break
+        best, apart = better
+    if best.plan.arena > best.plan.lower_bound and effort > quick:
+        best = _laid(calls, apart, effort)
+    check(best.plan)
+    return best
+
+
+def _laid(calls: Calls, apart: frozenset[str], effort: int) -> Layout:
+    """The layout; outputs in `apart` take over nothing."""
     states, state_bytes = _state_offsets(calls)
     life = _lifetimes(calls, states)
     owner = {tensor: calls.memory_of(tensor) for tensor in _tensors(calls) if tensor not in states}
-    layer_wise = _peak([(size_of(calls, t), *life[t]) for t in dict.fromkeys(owner.values())])
-    _take_over(calls, owner, life)
-    buffers = [Buffer(t, size_of(calls, t), *life[t], ALIGNMENT) for t in dict.fromkeys(owner.values())]
+    layer_wise = _peak([(calls.graph.tensors[t].bytes, *life[t]) for t in dict.fromkeys(owner.values())])
+    _take_over(calls, owner, life, apart)
+    rings = {name: run.ring_bytes(name) for run in calls.steps if isinstance(run, Run) for name in run.rings}
+    sizes = {t: rings.get(t, calls.graph.tensors[t].bytes) for t in dict.fromkeys(owner.values())}
+    buffers = [Buffer(t, size, *life[t], ALIGNMENT) for t, size in sizes.items()]
     buffers += [
-        Buffer(scratch_name(call), call.scratch, step, step, ALIGNMENT)
-        for step, call in enumerate(calls.calls)
-        if call.scratch
+        Buffer(scratch_name(part), part.scratch, step, step, ALIGNMENT)
+        for step, part in enumerate(calls.steps)
+        if part.scratch
     ]
-    plan = place(buffers)
-    check(plan)
+    plan = place(buffers, _overlaps(calls, owner, life), effort=effort)
     return Layout(plan, owner, states, state_bytes, layer_wise)
 
 
@@ -66,13 +97,9 @@ def _state_offsets(calls: Calls) -> tuple[dict[str, int], int]:
     total = 0
     for state in calls.graph.states:
         offsets[state.tensor] = offsets[state.next] = total
-        total += -(-size_of(calls, state.tensor) // ALIGNMENT) * ALIGNMENT
+        total += -(-calls.graph.tensors[state.tensor].bytes // ALIGNMENT) * ALIGNMENT
     offsets |= {alias: offsets[calls.memory_of(alias)] for alias in calls.aliases if calls.memory_of(alias) in offsets}
     return offsets, total
-
-
-def size_of(calls: Calls, tensor: str) -> int:
-    return calls.graph.tensors[tensor].bytes
 
 
 def _tensors(calls: Calls) -> list[str]:
@@ -84,7 +111,7 @@ def _tensors(calls: Calls) -> list[str]:
 def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int]]:
     """(first, last) step of every piece of memory, by the tensor that owns it."""
     life: dict[str, tuple[int, int]] = {}
-    last_step = max(len(calls.calls) - 1, 0)
+    last_step = max(len(calls.steps) - 1, 0)
 
     def extend(tensor: str, step: int) -> None:
         memory = calls.memory_of(tensor)
@@ -95,8 +122,8 @@ def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int
 
     for name in calls.graph.inputs:
         extend(name, 0)
-    for step, call in enumerate(calls.calls):
-        for name in (*call.node.inputs, *call.node.outputs):
+    for step, part in enumerate(calls.steps):
+        for name in (name for call in calls_of(part) for name in (*call.node.inputs, *call.node.outputs)):
             if not calls.graph.tensors[name].is_constant:
                 extend(name, step)
     for name in calls.graph.outputs:
@@ -104,10 +131,14 @@ def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int
     return life
 
 
-def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]]) -> None:
+def _take_over(
+    calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]], apart: frozenset[str]
+) -> None:
     """Merges an output into an input that dies at that step, where the kernel allows it."""
-    for step, call in enumerate(calls.calls):
-        wanted = {owner[name] for name in calls.graph.outputs if name in owner}
+    wanted = {owner[name] for name in calls.graph.outputs if name in owner}
+    for step, call in enumerate(calls.steps):
+        if isinstance(call, Run) or call.node.outputs[0] in apart:
+            continue
         for name in call.in_place:
             if name not in owner or call.node.outputs[0] not in owner:
                 continue  # states have a place of their own
@@ -119,7 +150,34 @@ def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, i
             for tensor, memory in owner.items():
                 if memory == target:
                     owner[tensor] = source
+            wanted = {owner[name] for name in calls.graph.outputs if name in owner}
             break
+
+
+def _overlaps(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]]) -> Overlaps:
+    """How far each output must at least begin under an input that its step uses up."""
+    found: dict[tuple[str, str], int] = {}
+    wanted = {owner[name] for name in calls.graph.outputs if name in owner}
+    for step, part in enumerate(calls.steps):
+        last = calls_of(part)[-1].node
+        output = owner.get(last.outputs[0]) if len(last.outputs) == 1 else None
+        if not part.order or output is None or life[output][0] != step:
+            continue
+        for operand in dict.fromkeys(owner[name] for name in _read(part) if name in owner):
+            if operand == output or operand in wanted or life[operand][1] != step:
+                continue
+            # a buffer may be read under several names
+            names = [name for name in _read(part) if owner.get(name) == operand]
+            if not touched(part.order).issuperset(names):
+                continue
+            apart = max(distance(part.order, last.outputs[0], n) for n in names)
+            if apart < calls.graph.tensors[output].bytes:
+                found[output, operand] = apart
+    return found
+
+
+def _read(part: Call | Run) -> Iterable[str]:
+    return part.inputs if isinstance(part, Run) else part.node.inputs
 
 
 def _peak(sized: list[tuple[int, int, int]]) -> int:
