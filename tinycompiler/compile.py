@@ -10,11 +10,12 @@ from tinycompiler.build import Elf, build
 from tinycompiler.emit import Program, Source, emit
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph
-from tinycompiler.kernels import Calls, lower
-from tinycompiler.lifetimes import Layout, lay_out
+from tinycompiler.kernels import Calls
+from tinycompiler.lifetimes import Layout
 from tinycompiler.ops import Numerics
 from tinycompiler.passes import optimize
 from tinycompiler.passes.edges import with_io
+from tinycompiler.planning import Goals, plan
 from tinycompiler.readers.network import inspect
 from tinycompiler.readers.tflite import File
 from tinycompiler.vectors import Vector
@@ -37,7 +38,9 @@ class Compiled:
     board: Board
 
 
-def compile_model(path: Path, board: Board, numerics: Numerics, *, io: str | None = None) -> Compiled:
+def compile_model(
+    path: Path, board: Board, numerics: Numerics, *, io: str | None = None, goals: Goals = Goals()
+) -> Compiled:
     """read → optimize → lower → place → emit. Raises ModelError with every blocker.
 
     `io` is what the API takes and gives: int8, float, or None for the file's own types.
@@ -48,10 +51,11 @@ def compile_model(path: Path, board: Board, numerics: Numerics, *, io: str | Non
     data = path.read_bytes()
     source = Source(path.name, hashlib.sha256(data).hexdigest())
     graph = optimize(with_io(found.graph, io))
-    calls = lower(graph, board.core)
-    layout = lay_out(calls)
-    program = emit(calls, layout, source)
-    return Compiled(data, found.file, found.graph, graph, calls, layout, program, source, board)
+    planned = plan(graph, board.core, goals)
+    program = emit(planned.calls, planned.layout, source)
+    return Compiled(
+        data, found.file, found.graph, planned.calls.graph, planned.calls, planned.layout, program, source, board
+    )
 
 
 def link(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf]:

@@ -8,7 +8,7 @@ or on the order of a dictionary that the graph did not give.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from typing import Any
@@ -17,8 +17,9 @@ import jinja2
 import numpy as np
 
 from tinycompiler import __version__
-from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation
+from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation, Run
 from tinycompiler.kernels.movement import flat_bytes
+from tinycompiler.kernels.runs import Source
 from tinycompiler.lifetimes import Layout
 from tinycompiler.ops import Numerics
 from tinycompiler.resources import folder
@@ -303,44 +304,125 @@ class _Emitter:
         return described
 
     @property
-    def nodes(self) -> list[dict[str, object]]:
-        """One entry per call: a comment, its invocations as C, and its outputs for the hook."""
-        return [self._node(step, call) for step, call in enumerate(self.calls.calls)]
+    def steps(self) -> list[dict[str, object]]:
+        """One entry per step: a call with its outputs for the hook, or the stages of a run."""
+        numbers = iter(range(len(self.calls.calls)))
+        return [self._run(s, numbers) if isinstance(s, Run) else self._step(s, next(numbers)) for s in self.calls.steps]
 
-    def _node(self, step: int, call: Call) -> dict[str, object]:
-        graph = self.graph
-        shapes = [str(t.shape) for t in (*graph.inputs_of(call.node)[:1], *graph.outputs_of(call.node))]
-        summary = f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}"
-        instance = self.instances[call.template, call.isa, call.context]
+    def _step(self, call: Call, number: int) -> dict[str, object]:
+        tensors = self.graph.tensors
+        scratch = self._scratch(call)
         return {
-            "summary": in_comment(summary),
-            "invocations": [self._invocation(call, instance, i) for i in call.invocations],
-            "outputs": [{"place": self._place(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs],
+            "stages": [],
+            "node": number,
+            "summary": self._summary(call),
+            "invocations": [
+                self._invocation(call, i, [*(self._operand(name, call) for name in i.operands), *scratch])
+                for i in call.invocations
+            ],
+            "outputs": [{"place": self._place(name), "bytes": tensors[name].bytes} for name in call.node.outputs],
         }
 
-    def _invocation(self, call: Call, instance: str, invocation: Invocation) -> dict[str, object]:
+    def _summary(self, call: Call) -> str:
+        graph = self.graph
+        shapes = [str(t.shape) for t in (*graph.inputs_of(call.node)[:1], *graph.outputs_of(call.node))]
+        return in_comment(f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}")
+
+    def _scratch(self, step: Call | Run) -> list[str]:
+        return [f"TC_ARENA({self.layout.scratch_offset(step)})"] if step.scratch else []
+
+    def _run(self, run: Run, numbers: Iterator[int]) -> dict[str, object]:
+        stages = list(enumerate(run.stages))
+        wanted = [
+            {
+                "stage": i,
+                "readers": [
+                    {"stage": j, "end": _row(f"made_{j}", s.stride, s.reach - s.pad), "height": s.height}
+                    for j, reader in stages
+                    for s in reader.sources
+                    if s.tensor == stage.output
+                ],
+            }
+            for i, stage in stages[-2::-1]
+        ]
+        return {"stages": [self._stage(run, i, next(numbers)) for i, _ in stages], "wanted": wanted, "outputs": []}
+
+    def _stage(self, run: Run, index: int, number: int) -> dict[str, object]:
+        stage, row = run.stages[index], f"made_{index}"
+        call = stage.call
+        sources = {s.tensor: s for s in stage.sources}
+        operands = []
+        for name in call.invocations[0].operands:
+            kind = self._type(name, call)
+            if name == stage.output:
+                operands.append("y")
+            elif name not in sources:
+                operands.append("NULL")
+            elif stage.pointers:
+                operands.append("rows")
+            else:
+                first = _row(row, sources[name].stride, 0)
+                operands.append(f"(const {kind} *){self._row_place(run, name, first, sources[name].row_bytes)}")
+        scratch = self._scratch(run) if call.scratch else []
+        return {
+            "summary": self._summary(call),
+            "node": number,
+            "height": stage.height,
+            "bytes": stage.row_bytes,
+            "type": self._type(stage.output, call),
+            "place": self._row_place(run, stage.output, row, stage.row_bytes),
+            "rows": [self._rows(run, source, row) for source in stage.sources if stage.pointers],
+            "invocation": self._invocation(call, call.invocations[0], [*operands, *scratch]),
+        }
+
+    def _rows(self, run: Run, source: Source, row: str) -> dict[str, object]:
+        """Pointers to the rows under a window."""
+        return {
+            "count": source.count,
+            "first": _row(row, source.stride, -source.pad),
+            "dilation": source.dilation,
+            "height": source.height,
+            "place": self._place(source.tensor),
+            "kept": run.rings.get(source.tensor, source.height),
+            "bytes": source.row_bytes,
+        }
+
+    def _row_place(self, run: Run, name: str, row: str, row_bytes: int) -> str:
+        """Where a row lies, as C: in a ring it takes the place of an older one."""
+        kept = run.rings.get(name)
+        if kept == 1:
+            return self._place(name)
+        place = f"({row}) % {kept}" if kept else f"({row})"
+        return f"((uint8_t *){self._place(name)} + {place} * {row_bytes})"
+
+    def _invocation(self, call: Call, invocation: Invocation, operands: Sequence[str]) -> dict[str, object]:
         members = [f".{key} = {c_value(value, self.symbols)}" for key, value in invocation.fields.items()]
-        operands = [self._operand(name, call) for name in invocation.operands]
-        if call.scratch:
-            operands.append(f"TC_ARENA({self.layout.scratch_offset(call)})")
+        instance = self.instances[call.template, call.isa, call.context]
         return {
             "type": f"tc_{call.template}",
             "members": wrapped(members),
             "call": f"{instance}({', '.join(['&p', *operands])})",
         }
 
-    def _operand(self, name: str, call: Call) -> str:
+    def _type(self, name: str, call: Call) -> str:
+        """What a kernel's C takes a tensor's elements for."""
         tensor: Tensor = self.graph.tensors[name]
-        if tensor.is_constant:
+        return "uint8_t" if call.context.raw else ALIASING.get(tensor.dtype, tensor.dtype.c_type)
+
+    def _operand(self, name: str, call: Call) -> str:
+        if self.graph.tensors[name].is_constant:
             return "NULL"  # the struct points to it
         constant = "" if name in call.node.outputs else "const "
-        kind = ALIASING.get(tensor.dtype, tensor.dtype.c_type)
-        if call.context.raw:
-            kind = "uint8_t"
-        return f"({constant}{kind} *){self._place(name)}"
+        return f"({constant}{self._type(name, call)} *){self._place(name)}"
 
     def _place(self, name: str) -> str:
         """Where a tensor lies, as C."""
         if name in self.layout.states:
             return f"TC_STATE({self.layout.states[name]})"
         return f"TC_ARENA({self.layout.offset(name)})"
+
+
+def _row(made: str, stride: int, offset: int) -> str:
+    """made · stride + offset as C."""
+    text = made if stride == 1 else f"{made} * {stride}"
+    return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"

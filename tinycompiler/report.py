@@ -16,7 +16,7 @@ from tinycompiler.build import Elf
 from tinycompiler.emit import Program
 from tinycompiler.emulators import Run
 from tinycompiler.graph import Graph
-from tinycompiler.kernels import Call, Calls, Constant
+from tinycompiler.kernels import Call, Calls, Constant, calls_of
 from tinycompiler.lifetimes import Layout
 from tinycompiler.memory import alive_at
 from tinycompiler.verify import Verification
@@ -77,7 +77,9 @@ def make(
         "fits_source": "linked ELF" if elf else f"plan only: {without_elf or 'nothing was linked'}",
         "memory": _memory(elf) if elf else None,
         "plan": _plan(calls, layout, planned),
-        "layers": [_layer(i, c, calls, layout, run) for i, c in enumerate(calls.calls)],
+        "layers": [
+            _layer(step, call, calls, run) for step, part in enumerate(calls.steps) for call in calls_of(part)
+        ],
         "run": _run(run) if run else None,
         "verify": _verify(verification) if verification else None,
     }
@@ -139,22 +141,26 @@ def _plan(calls: Calls, layout: Layout, planned: Json) -> Json:
         "optimal": plan.optimal,
         "layer_wise": layout.layer_wise,
         "constants": planned["constants"],
-        "peak_node": calls.calls[step].node.name if calls.calls else None,
+        "peak_node": calls_of(calls.steps[step])[0].node.name if calls.steps else None,
         "peak_alive": [{"name": b.name, "bytes": b.size} for b in alive_at(plan, step)],
         "unit": "bytes (planned)",
     }
 
 
-def _layer(step: int, call: Call, calls: Calls, layout: Layout, run: Run | None) -> Json:
+def _layer(step: int, call: Call, calls: Calls, run: Run | None) -> Json:
+    """A layer; what was counted for a run of layers that go row by row stands at its first."""
     graph = calls.graph
     shape = graph.tensors[call.node.outputs[0]].shape
-    counted = run is not None and step < len(run.node_instructions)
-    timed = run is not None and step < len(run.node_cycles)
+    together = calls_of(calls.steps[step])
+    first = call is together[0]
+    counted = first and run is not None and step < len(run.node_instructions)
+    timed = first and run is not None and step < len(run.node_cycles)
     return {
         "name": call.node.name,
         "op": call.node.op.name,
         "output": list(shape),
         "kernel": call.kernel,
+        "row_by_row_with": [c.node.name for c in together if c is not call],
         "macs": call.macs,
         "weights": sum(c.size for c in call.constants if not c.table),
         "tables": sum(c.size for c in call.constants if c.table),
@@ -230,7 +236,7 @@ def shortfall(calls: Calls, layout: Layout, board: Board, elf: Elf | None) -> Js
     )
     return {
         "regions": regions,
-        "peak_node": calls.calls[plan.peak_step].node.name if calls.calls else None,
+        "peak_node": calls_of(calls.steps[plan.peak_step])[0].node.name if calls.steps else None,
         "alive": [{"name": b.name, "bytes": b.size} for b in alive_at(plan, plan.peak_step)],
         "help": help_,
     }

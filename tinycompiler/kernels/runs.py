@@ -37,11 +37,15 @@ class Source:
     count: int = 1
     dilation: int = 1
 
+    @property
+    def reach(self) -> int:
+        """Rows from the first to the end of what one row is made of."""
+        return (self.count - 1) * self.dilation + 1
+
     def rows(self, row: int) -> tuple[int, int]:
         """(first, end) of what output row `row` is made of."""
         first = row * self.stride - self.pad
-        end = first + (self.count - 1) * self.dilation + 1
-        return min(max(first, 0), self.height), max(min(end, self.height), 0)
+        return min(max(first, 0), self.height), max(min(first + self.reach, self.height), 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,113 @@
+"""The search around the pure steps: which order, which runs, how much scratch; then `lower` and `lay_out`.
+
+Nothing here undoes a step: each trial lowers and lays out anew from other wishes, and the best layout is kept. Without
+a budget, kernels take the scratch that makes them fast, and calls become runs as long as that costs few instructions.
+With one, everything is first made as small as it gets, to know whether the budget can be met at all; then kernels are
+given back what is left under it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tinycompiler.board import Core
+from tinycompiler.errors import DoesNotFit
+from tinycompiler.fusion import choose_runs
+from tinycompiler.graph import Graph
+from tinycompiler.kernels import Calls, Wishes, calls_of, lower
+from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
+from tinycompiler.memory import bytes_needed
+from tinycompiler.node_order import best_order
+
+SLOWDOWN = 0.03
+"""Instructions that runs may add, as a share, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What the user asks of the plan."""
+
+    fusion: bool = True
+    slowdown: float | None = SLOWDOWN
+    """The share of instructions that runs may add; None: any."""
+    budget: int | None = None
+    """Bytes that the arena may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A choice of calls, and where everything lies."""
+
+    calls: Calls
+    layout: Layout
+
+    @property
+    def arena(self) -> int:
+        return self.layout.plan.arena
+
+
+def plan(graph: Graph, core: Core, goals: Goals = Goals()) -> Planned:
+    """The calls and their layout. Raises ModelError for nodes without a kernel, DoesNotFit for a budget that no plan
+    found meets, with the smallest arena found.
+    """
+    usual = _best(graph, core, Wishes(), goals)
+    if goals.budget is None or usual.arena <= goals.budget:
+        return usual
+    thrifty = Wishes(limits={node.name: 0 for node in graph.nodes})
+    least = _best(graph, core, thrifty, replace(goals, slowdown=None))
+    if least.arena > goals.budget:
+        raise DoesNotFit(
+            f"an arena of {goals.budget:,} bytes was asked for; the smallest that was found has {least.arena:,}"
+            + ("" if goals.fusion else " (without --no-fusion it may be smaller)")
+        )
+    return _given_back(least, core, goals.budget)
+
+
+def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
+    """The smaller arena of the network's own order and the best order of nodes."""
+    base = lower(graph, core, wishes)
+    found = _in_order(base, wishes, goals)
+    other = best_order(base)
+    if other is not base.graph:
+        again = _in_order(lower(other, core, wishes), wishes, goals)
+        if again.arena < found.arena:
+            return again
+    return found
+
+
+def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
+    """Runs chosen, then scratch that is spare anyway handed out."""
+    runs = choose_runs(base, wishes, slowdown=goals.slowdown) if goals.fusion else ()
+    wishes = replace(wishes, runs=runs)
+    calls = lower(base.graph, base.core, wishes) if runs else base
+    planned = Planned(calls, lay_out(calls))
+    if wishes.limits:
+        return planned
+    return _with(planned, replace(wishes, spare=rooms(planned, planned.arena)), planned.arena) or planned
+
+
+def _given_back(least: Planned, core: Core, budget: int) -> Planned:
+    """The smallest plan with as much scratch as the budget leaves."""
+    runs = tuple(tuple(c.node.name for c in calls_of(s)) for s in least.calls.steps if len(calls_of(s)) > 1)
+    room = rooms(least, budget)
+    return _with(least, Wishes(spare=room, limits=room, runs=runs), budget) or least
+
+
+def _with(planned: Planned, wishes: Wishes, most: int) -> Planned | None:
+    """The same steps lowered with other wishes, if the arena then has at most `most` bytes."""
+    calls = lower(planned.calls.graph, planned.calls.core, wishes)
+    again = Planned(calls, lay_out(calls, effort=QUICK_EFFORT))
+    return again if again.arena <= most else None
+
+
+def rooms(planned: Planned, arena: int) -> Mapping[str, int]:
+    """For each node, the bytes of scratch that an arena of that size has for it."""
+    layout = planned.layout.plan
+    found = {}
+    for number, step in enumerate(planned.calls.steps):
+        own = scratch_name(step)
+        alive = [b for b in layout.buffers if b.first <= number <= b.last and b.name != own]
+        room = max(0, arena - bytes_needed(alive, layout.overlaps)) // 4 * 4
+        found.update({call.node.name: room for call in calls_of(step)})
+    return found
+
+
