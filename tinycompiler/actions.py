@@ -25,6 +25,7 @@ from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
 from tinycompiler.output import read as read_output
 from tinycompiler.output import write
+from tinycompiler.planning import Goals
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
 from tinycompiler.report import Report, load_report, make, markdown, table, terminal
@@ -52,7 +53,7 @@ def check(options: Namespace) -> Outcome:
     report = None
     if found.graph is not None and board is not None:
         try:
-            compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+            compiled = _compiled(options, board)
         except ModelError as refusal:
             blockers += str(refusal).splitlines()
         else:
@@ -79,7 +80,7 @@ def compile_(options: Namespace) -> Outcome:
     progress = Progress()
     board = load(options.board)
     progress(f"compiling {options.model.name}")
-    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+    compiled = _compiled(options, board)
     if options.stop in ("graph", "calls", "plan", "program"):
         progress.done()
         return _stopped(options.stop, compiled)
@@ -103,7 +104,7 @@ def run(options: Namespace) -> Outcome:
     board = load(options.board)
     if os.path.isdir(options.model):  # unlike Path.is_dir, False for names that the system refuses
         return _run_output(options, board)
-    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+    compiled = _compiled(options, board)
     vectors = (
         user_vectors(compiled.graph, options.input)
         if options.input
@@ -122,7 +123,7 @@ def verify(options: Namespace) -> Outcome:
         raise UsageError("--layers needs an emulator, since the host's program prints outputs only; leave --host away")
     progress = Progress()
     board = load(options.board)
-    compiled = compile_model(options.model, board, Numerics(options.numerics), io=options.io)
+    compiled = _compiled(options, board)
     judge = reference.reference(
         compiled.data, compiled.file, compiled.network, layers=options.layers or bool(options.io)
     )
@@ -198,6 +199,12 @@ def doctor(_: Namespace) -> Outcome:
 
 
 # What the commands share.
+
+
+def _compiled(options: Namespace, board: Board) -> Compiled:
+    """The program, as the options wish it."""
+    goals = Goals(not options.no_fusion, options.max_slowdown, options.arena_budget)
+    return compile_model(options.model, board, Numerics(options.numerics), io=options.io, goals=goals)
 
 
 def _linked(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf | None, str]:
