@@ -131,9 +131,7 @@ def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int
     return life
 
 
-def _take_over(
-    calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]], apart: frozenset[str]
-) -> None:
+def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]], apart: frozenset[str]) -> None:
     """Merges an output into an input that dies at that step, where the kernel allows it."""
     wanted = {owner[name] for name in calls.graph.outputs if name in owner}
     for step, call in enumerate(calls.steps):

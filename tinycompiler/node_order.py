@@ -132,7 +132,9 @@ class _Search:
         order: list[int] = []
         done, alive = 0, self.alive(0)
         while len(order) < len(self.base.calls):
-            choices = [(self.need(alive, done, i), self.needs.sizes(self.left(alive, done, i)), i) for i in self.ready(done)]
+            choices = [
+                (self.need(alive, done, i), self.needs.sizes(self.left(alive, done, i)), i) for i in self.ready(done)
+            ]
             chosen = min(choices)[2]
             order.append(chosen)
             alive = self.left(alive, done, chosen)

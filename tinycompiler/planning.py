@@ -2,14 +2,15 @@
 
 Nothing here undoes a step: each trial lowers and lays out anew from other wishes, and the best layout is kept. Without
 a budget, kernels take the scratch that makes them fast, and calls become runs as long as that costs few instructions.
-With one, everything is first made as small as it gets, to know whether the budget can be met at all; then kernels are
-given back what is left under it.
+With one, everything is first made smaller until the budget is met; then kernels are given back what is left under it.
+Each plan is played back byte by byte before it is believed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tinycompiler.board import Core
+from tinycompiler.bytemap import play
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs
 from tinycompiler.graph import Graph
@@ -20,6 +21,12 @@ from tinycompiler.node_order import best_order
 
 SLOWDOWN = 0.03
 """Instructions that runs may add, as a share, unless the user says otherwise."""
+
+
+THRIFT = (512, 256, 128, 64, 0)
+"""Bytes of scratch that each kernel may take when the usual plan is over the budget, tried in turn: less scratch makes
+other kernels, and these may need more elsewhere.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,22 @@ def plan(graph: Graph, core: Core, goals: Goals = Goals()) -> Planned:
     """The calls and their layout. Raises ModelError for nodes without a kernel, DoesNotFit for a budget that no plan
     found meets, with the smallest arena found.
     """
+    found = _within_budget(graph, core, goals)
+    play(found.calls, found.layout)
+    return found
+
+
+def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     usual = _best(graph, core, Wishes(), goals)
     if goals.budget is None or usual.arena <= goals.budget:
         return usual
-    thrifty = Wishes(limits={node.name: 0 for node in graph.nodes})
-    least = _best(graph, core, thrifty, replace(goals, slowdown=None))
-    if least.arena > goals.budget:
+    least = usual
+    for limit in THRIFT:
+        wishes = Wishes(limits={node.name: limit for node in graph.nodes})
+        least = min(least, _best(graph, core, wishes, replace(goals, slowdown=None)), key=lambda planned: planned.arena)
+        if least.arena <= goals.budget:
+            break
+    else:
         raise DoesNotFit(
             f"an arena of {goals.budget:,} bytes was asked for; the smallest that was found has {least.arena:,}"
             + ("" if goals.fusion else " (without --no-fusion it may be smaller)")
@@ -76,10 +93,13 @@ def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
 
 def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
     """Runs chosen, then scratch that is spare anyway handed out."""
+    planned = Planned(base, lay_out(base))
     runs = choose_runs(base, wishes, slowdown=goals.slowdown) if goals.fusion else ()
-    wishes = replace(wishes, runs=runs)
-    calls = lower(base.graph, base.core, wishes) if runs else base
-    planned = Planned(calls, lay_out(calls))
+    if runs:
+        calls = lower(base.graph, base.core, replace(wishes, runs=runs))
+        fused = Planned(calls, lay_out(calls))
+        if fused.arena < planned.arena:
+            planned, wishes = fused, replace(wishes, runs=runs)
     if wishes.limits:
         return planned
     return _with(planned, replace(wishes, spare=rooms(planned, planned.arena)), planned.arena) or planned
@@ -109,5 +129,3 @@ def rooms(planned: Planned, arena: int) -> Mapping[str, int]:
         room = max(0, arena - bytes_needed(alive, layout.overlaps)) // 4 * 4
         found.update({call.node.name: room for call in calls_of(step)})
     return found
-
-

@@ -77,9 +77,7 @@ def make(
         "fits_source": "linked ELF" if elf else f"plan only: {without_elf or 'nothing was linked'}",
         "memory": _memory(elf) if elf else None,
         "plan": _plan(calls, layout, planned),
-        "layers": [
-            _layer(step, call, calls, run) for step, part in enumerate(calls.steps) for call in calls_of(part)
-        ],
+        "layers": [_layer(step, call, calls, run) for step, part in enumerate(calls.steps) for call in calls_of(part)],
         "run": _run(run) if run else None,
         "verify": _verify(verification) if verification else None,
     }

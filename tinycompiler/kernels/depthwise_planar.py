@@ -145,7 +145,7 @@ class DepthwisePlanar(Kernel):
                 f"scratch{room}"
             )
         cost, other = best[0].cost(best[1], keeps=in_place(site)), pixel_cost(site)
-        if cost > other:
+        if cost > other and site.limit is None:  # with little memory, it counts that this one works in place
             size = site.outputs[0].shape[1:3]
             return f"an output of {size} is faster pixel by pixel (about {other:,} to {cost:,} instructions)"
         return DepthwiseDsp().why_not(site)

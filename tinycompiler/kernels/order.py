@@ -45,9 +45,7 @@ def by_pixels(x: Tensor, y: Tensor, pixels: int, *, together: int, apart: bool) 
     """Some pixels after the other, each made of the one at its place."""
     reads, writes = x.bytes // pixels, y.bytes // pixels
     ends = [(n, min(n + together, pixels)) for n in range(0, pixels, together)]
-    return tuple(
-        Touch(((x.name, a * reads, b * reads),), ((y.name, a * writes, b * writes),), apart) for a, b in ends
-    )
+    return tuple(Touch(((x.name, a * reads, b * reads),), ((y.name, a * writes, b * writes),), apart) for a, b in ends)
 
 
 def by_windows(x: Tensor, y: Tensor, window: Window, *, together: int, apart: bool) -> tuple[Touch, ...]:

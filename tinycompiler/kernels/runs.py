@@ -160,7 +160,9 @@ def sources_of(graph: Graph, node: Node) -> tuple[Source, ...] | None:
     y = outputs[0]
     if isinstance(node.op, ROW_BY_ROW):
         constants = [t for t in graph.inputs_of(node) if t.is_constant]
-        if any(t.shape[1] != y.shape[1] for t in moving) or any(len(t.shape) > 2 and t.shape[-3] > 1 for t in constants):
+        if any(t.shape[1] != y.shape[1] for t in moving) or any(
+            len(t.shape) > 2 and t.shape[-3] > 1 for t in constants
+        ):
             return None
         return tuple(Source(t.name, t.shape[1], t.bytes // t.shape[1]) for t in {t.name: t for t in moving}.values())
     if not isinstance(node.op, WINDOWED) or len(moving) != 1:
