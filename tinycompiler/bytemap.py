@@ -70,7 +70,7 @@ class _Arena:
         return self.layout.offset(name)
 
     def _pieces(self, ranges: Iterable[Range]) -> Iterable[tuple[str, slice, int]]:
-        """(name, bytes of the arena, first byte of the tensor) of every range; in a ring, the later part comes first."""
+        """(name, bytes of the arena, first byte of the tensor) of every range, cut where a ring begins again."""
         for name, first, end in ranges:
             offset, ring = self._place(name), self.rings.get(name)
             if offset is None or end <= first:

@@ -15,7 +15,7 @@ from tinycompiler.lifetimes import Layout
 from tinycompiler.ops import Numerics
 from tinycompiler.passes import optimize
 from tinycompiler.passes.edges import with_io
-from tinycompiler.planning import Goals, plan
+from tinycompiler.planning import USUAL, Goals, plan
 from tinycompiler.readers.network import inspect
 from tinycompiler.readers.tflite import File
 from tinycompiler.vectors import Vector
@@ -39,7 +39,7 @@ class Compiled:
 
 
 def compile_model(
-    path: Path, board: Board, numerics: Numerics, *, io: str | None = None, goals: Goals = Goals()
+    path: Path, board: Board, numerics: Numerics, *, io: str | None = None, goals: Goals = USUAL
 ) -> Compiled:
     """read → optimize → lower → place → emit. Raises ModelError with every blocker.
 

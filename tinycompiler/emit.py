@@ -19,7 +19,7 @@ import numpy as np
 from tinycompiler import __version__
 from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation, Run
 from tinycompiler.kernels.movement import flat_bytes
-from tinycompiler.kernels.runs import Source
+from tinycompiler.kernels.runs import RowSource
 from tinycompiler.lifetimes import Layout
 from tinycompiler.ops import Numerics
 from tinycompiler.resources import folder
@@ -375,7 +375,7 @@ class _Emitter:
             "invocation": self._invocation(call, call.invocations[0], [*operands, *scratch]),
         }
 
-    def _rows(self, run: Run, source: Source, row: str) -> dict[str, object]:
+    def _rows(self, run: Run, source: RowSource, row: str) -> dict[str, object]:
         """Pointers to the rows under a window."""
         return {
             "count": source.count,

@@ -24,6 +24,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, pairwise
 from string import ascii_letters, digits
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ Overlaps = Mapping[tuple[str, str], int]
 
 At one step all pairs have the same `below`: the output of the call that uses up the others.
 """
+NO_OVERLAPS: Overlaps = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def alive_at(plan: Plan | Iterable[Buffer], step: int) -> tuple[Buffer, ...]:
     return tuple(sorted(alive, key=lambda buffer: (-buffer.size, buffer.name)))
 
 
-def bytes_needed(alive: Iterable[Buffer], overlaps: Overlaps = {}) -> int:  # noqa: B006: never written to
+def bytes_needed(alive: Iterable[Buffer], overlaps: Overlaps = NO_OVERLAPS) -> int:
     """The least arena for buffers that are all alive at once: true, though not always reachable.
 
     Starts at multiples of `a` are at least the size rounded up to `a` apart; only the topmost saves its rounding.
@@ -120,7 +122,7 @@ def _melted(alive: list[Buffer], overlaps: Overlaps) -> list[Buffer]:
     return [*apart, replace(below, size=covered, alignment=min(b.alignment for b in (below, *above)))]
 
 
-def place(buffers: Sequence[Buffer], overlaps: Overlaps = {}, *, effort: int = EFFORT) -> Plan:  # noqa: B006
+def place(buffers: Sequence[Buffer], overlaps: Overlaps = NO_OVERLAPS, *, effort: int = EFFORT) -> Plan:
     """The smallest arena found with `effort` search nodes per stretch; the order of `buffers` does not matter."""
     assert len({buffer.name for buffer in buffers}) == len(buffers), "two buffers have the same name"
     offsets = {buffer.name: 0 for buffer in buffers}  # buffers of zero bytes stay at 0

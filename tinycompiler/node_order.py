@@ -132,10 +132,8 @@ class _Search:
         order: list[int] = []
         done, alive = 0, self.alive(0)
         while len(order) < len(self.base.calls):
-            choices = [
-                (self.need(alive, done, i), self.needs.sizes(self.left(alive, done, i)), i) for i in self.ready(done)
-            ]
-            chosen = min(choices)[2]
+            left = {i: self.needs.sizes(self.left(alive, done, i)) for i in self.ready(done)}
+            chosen = min(left, key=lambda i: (self.need(alive, done, i), left[i], i))
             order.append(chosen)
             alive = self.left(alive, done, chosen)
             done |= 1 << chosen

@@ -52,7 +52,10 @@ class Planned:
         return self.layout.plan.arena
 
 
-def plan(graph: Graph, core: Core, goals: Goals = Goals()) -> Planned:
+USUAL = Goals()
+
+
+def plan(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
     """The calls and their layout. Raises ModelError for nodes without a kernel, DoesNotFit for a budget that no plan
     found meets, with the smallest arena found.
     """

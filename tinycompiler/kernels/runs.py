@@ -26,7 +26,7 @@ ROW_COST = 60
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """An input of a stage: output row r is made of rows r·stride - pad + k·dilation, k < count, where they exist."""
 
     tensor: str
@@ -53,7 +53,7 @@ class Stage:
     """A node of a run. Its call computes one row; `pointers`: from pointers to the rows under the window."""
 
     call: Call
-    sources: tuple[Source, ...]
+    sources: tuple[RowSource, ...]
     pointers: bool
     height: int
     row_bytes: int
@@ -112,12 +112,12 @@ def trace(stages: Sequence[Stage]) -> Iterator[tuple[int, int]]:
         made[stage] += 1
 
 
-def _making(stages: Sequence[Stage], source: Source) -> list[int]:
+def _making(stages: Sequence[Stage], source: RowSource) -> list[int]:
     return [i for i, stage in enumerate(stages) if stage.output == source.tensor]
 
 
 def run_of(stages: Sequence[Stage]) -> Run | None:
-    """The stages as a run; None if some row between them is never needed, or a pool's rows would not lie in one piece."""
+    """The stages as a run; None if some row between them is never needed."""
     made = dict.fromkeys((s.output for s in stages), 0)
     readers = [(stage.output, source) for stage in stages for source in stage.sources if source.tensor in made]
     heights = {s.output: s.height for s in stages}
@@ -151,7 +151,7 @@ def _touch(stage: Stage, row: int) -> Touch:
     return Touch(tuple(reads), ((stage.output, row * stage.row_bytes, (row + 1) * stage.row_bytes),), apart=False)
 
 
-def sources_of(graph: Graph, node: Node) -> tuple[Source, ...] | None:
+def sources_of(graph: Graph, node: Node) -> tuple[RowSource, ...] | None:
     """How a node's rows are made, or None when it cannot be computed row by row."""
     outputs = graph.outputs_of(node)
     moving = [t for t in graph.inputs_of(node) if not t.is_constant]
@@ -164,12 +164,12 @@ def sources_of(graph: Graph, node: Node) -> tuple[Source, ...] | None:
             len(t.shape) > 2 and t.shape[-3] > 1 for t in constants
         ):
             return None
-        return tuple(Source(t.name, t.shape[1], t.bytes // t.shape[1]) for t in {t.name: t for t in moving}.values())
+        return tuple(RowSource(t.name, t.shape[1], t.bytes // t.shape[1]) for t in {t.name: t for t in moving}.values())
     if not isinstance(node.op, WINDOWED) or len(moving) != 1:
         return None
     window: Window = node.op.window
     x = moving[0]
-    source = Source(
+    source = RowSource(
         x.name,
         x.shape[1],
         x.bytes // x.shape[1],
@@ -188,7 +188,7 @@ def sliced(op: Op) -> bool:
     return isinstance(op, (*ROW_BY_ROW, Pool2D)) or (isinstance(op, Conv2D) and op.window == Window((1, 1)))
 
 
-def one_row(site: Site, sources: Sequence[Source]) -> Site:
+def one_row(site: Site, sources: Sequence[RowSource]) -> Site:
     """The same node on one row of its output and the rows of its inputs that this is made of."""
     heights = {s.tensor: s.count for s in sources} | {site.node.outputs[0]: 1}
     rows = {
