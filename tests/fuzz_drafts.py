@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -114,6 +114,8 @@ class Draft:
 class Grower:
     """A draft in the making, and what steps draw from."""
 
+    greatest: ClassVar[int] = GREATEST
+
     def __init__(self, rng: np.random.Generator, numerics: Numerics) -> None:
         self.rng = rng
         self.numerics = numerics
@@ -197,7 +199,7 @@ class Grower:
         return name
 
     def tensor(self, kind: str, shape: Sequence[int], dtype: str, numbers: Numbers | None) -> str:
-        if prod(shape) > GREATEST or min(shape, default=1) < 1 or len(shape) > 5:
+        if prod(shape) > self.greatest or min(shape, default=1) < 1 or len(shape) > 5:
             raise Unsuitable
         name = self.name(kind)
         scale, zero_point = numbers or (0.0, 0)

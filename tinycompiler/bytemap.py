@@ -1,9 +1,9 @@
 """The plan played back byte by byte: the dumb twin of everything that decides where bytes lie.
 
-Of every byte of the arena it is known whose it is, and which byte of that tensor. The calls are played in their order,
-each by the touches that its kernel documents: what a touch reads must be there, what it writes is there from then on.
-It knows offsets, sizes and orders only, nothing of lifetimes, overlaps or rings beyond their length; so a plan that
-passes gives every call the bytes that it asks for, whatever reason the planner had.
+Of every byte of the arena, and of the states behind it, it is known whose it is, and which byte of that tensor. The
+calls are played in their order, each by the touches that its kernel documents: what a touch reads must be there, what
+it writes is there from then on. It knows offsets, sizes and orders only, nothing of lifetimes, overlaps or rings beyond
+their length; so a plan that passes gives every call the bytes that it asks for, whatever reason the planner had.
 """
 
 from collections.abc import Iterable
@@ -20,17 +20,18 @@ NOBODY = -1
 def play(calls: Calls, layout: Layout) -> None:
     """Raises AssertionError with the step, the tensor and the byte that is not there when it is read."""
     arena = _Arena(calls, layout)
-    arena.write([(name, 0, arena.size(name)) for name in calls.graph.inputs])
+    given = (*(s.tensor for s in calls.graph.states), *calls.graph.inputs)
+    arena.write([(name, 0, arena.size(name)) for name in given])
     for step in calls.steps:
         arena.step(step)
-    arena.read("the end", [(name, 0, arena.size(name)) for name in calls.graph.outputs])
+    arena.read("the end", [(name, 0, arena.size(name)) for name in calls.graph.results])
 
 
 class _Arena:
     def __init__(self, calls: Calls, layout: Layout) -> None:
         self.calls, self.layout = calls, layout
-        self.whose = np.full(layout.plan.arena, NOBODY, np.int32)
-        self.which = np.zeros(layout.plan.arena, np.int32)
+        self.whose = np.full(layout.plan.arena + layout.state_bytes, NOBODY, np.int32)
+        self.which = np.zeros(layout.plan.arena + layout.state_bytes, np.int32)
         self.numbers: dict[str, int] = {}
         self.rings = {n: s.ring_bytes(n) for s in calls.steps if isinstance(s, Run) for n in s.rings}
 
@@ -64,13 +65,16 @@ class _Arena:
         return Touch(tuple(reads), tuple(writes), apart=shared)
 
     def _place(self, name: str) -> int | None:
-        """Offset of a tensor in the arena; None when it lies elsewhere."""
-        if name in self.layout.states or name not in self.layout.owner:
-            return None
-        return self.layout.offset(name)
+        """Where a tensor begins; None for constants."""
+        if name in self.layout.states:
+            return self.layout.plan.arena + self.layout.states[name]
+        return self.layout.offset(name) if name in self.layout.owner else None
 
     def _pieces(self, ranges: Iterable[Range]) -> Iterable[tuple[str, slice, int]]:
-        """(name, bytes of the arena, first byte of the tensor) of every range, cut where a ring begins again."""
+        """(name, bytes of the memory, first byte of the tensor) of every range, cut where a ring begins again.
+
+        A tensor within another goes by the name of that one.
+        """
         for name, first, end in ranges:
             offset, ring = self._place(name), self.rings.get(name)
             if offset is None or end <= first:
@@ -78,7 +82,9 @@ class _Arena:
             while first < end:
                 turn = 0 if ring is None else first // ring * ring
                 stop = end if ring is None else min(end, turn + ring)
-                yield self.calls.memory_of(name), slice(offset + first - turn, offset + stop - turn), first
+                memory = self.calls.memory_of(name)
+                memory, start = self.calls.parts.get(memory, (memory, 0))
+                yield memory, slice(offset + first - turn, offset + stop - turn), start + first
                 first = stop
 
     def read(self, where: str, ranges: Iterable[Range]) -> None:

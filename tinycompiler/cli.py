@@ -83,9 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--layers", action="store_true", help="also compare every intermediate tensor")
     verify.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
-    report = _command(commands, "report", actions.report, "show the report in an output folder")
-    report.add_argument("output", type=Path, metavar="OUT", help="folder written by compile")
-    report.add_argument("--markdown", action="store_true", help="as Markdown")
+    report = _command(commands, "report", actions.report, "show the report in an output folder, or what changed")
+    which = report.add_mutually_exclusive_group(required=True)
+    place = "folder written by compile, or file that --json of compile, run or verify was written to"
+    which.add_argument("output", type=Path, nargs="?", metavar="OUT", help=place)
+    which.add_argument("--diff", type=Path, nargs=2, metavar=("OLD", "NEW"), help="what changed between two of them")
+    form = report.add_mutually_exclusive_group()
+    for name, text in (("markdown", "as Markdown"), ("html", "as one HTML page, with pictures")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=text)
     report.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
     for name, action, text in (
@@ -137,6 +142,14 @@ def _planning(parser: argparse.ArgumentParser) -> None:
         help=f"instructions that computing row by row may add, to save memory (default {100 * SLOWDOWN:g})",
     )
     parser.add_argument("--no-fusion", action="store_true", help="every layer as a whole: none row by row with another")
+    parser.add_argument(
+        "--place",
+        action="append",
+        default=[],
+        metavar="WHAT=REGION",
+        help="where input, output, arena, state, stack, weights or a tensor of that name goes, such as input=sram2; "
+        "may be given several times",
+    )
 
 
 def _execution(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,15 @@ from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls
 from tinycompiler.lifetimes import Layout
 from tinycompiler.ops import Numerics
-from tinycompiler.passes import optimize
+from tinycompiler.passes import PASSES, optimize
 from tinycompiler.passes.edges import with_io
+from tinycompiler.passes.prune_channels import prune_channels
+from tinycompiler.places import rooms_beside, with_places
 from tinycompiler.planning import USUAL, Goals, plan
 from tinycompiler.readers.network import inspect
 from tinycompiler.readers.tflite import File
+from tinycompiler.shortfall import others_in
+from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector
 
 
@@ -29,37 +33,76 @@ class Compiled:
     file: File
     network: Graph
     """As read."""
+    unpruned: Graph
+    """After the passes that leave every channel there."""
     graph: Graph
-    """After the passes."""
+    """After all passes."""
     calls: Calls
     layout: Layout
     program: Program
     source: Source
     board: Board
+    """With its stack where the user wants it."""
+    goals: Goals
+
+    def integer(self) -> Graph | None:
+        """The graph with int8 inputs and outputs, where it has float ones now."""
+        graph = optimize(with_io(self.network, "int8"))
+        now = [self.graph.tensors[name].dtype for name in (*self.graph.inputs, *self.graph.outputs)]
+        return graph if DType.FLOAT32 in now else None
 
 
 def compile_model(
-    path: Path, board: Board, numerics: Numerics, *, io: str | None = None, goals: Goals = USUAL
+    path: Path,
+    board: Board,
+    numerics: Numerics,
+    *,
+    io: str | None = None,
+    goals: Goals = USUAL,
+    place: Sequence[str] = (),
 ) -> Compiled:
-    """read → optimize → lower → place → emit. Raises ModelError with every blocker.
+    """read → optimize → lower → place → emit. Raises ModelError with every blocker, UsageError for a wrong `place`.
 
-    `io` is what the API takes and gives: int8, float, or None for the file's own types.
+    `io` is what the API takes and gives: int8, float, or None for the file's own types. `place`: see places.py.
     """
     found = inspect(path, numerics)
     if found.graph is None:
         raise ModelError("\n".join(f"{path.name}: {blocker}" for blocker in found.blockers))
     data = path.read_bytes()
     source = Source(path.name, hashlib.sha256(data).hexdigest())
-    graph = optimize(with_io(found.graph, io))
+    pruning = PASSES.index(prune_channels)
+    unpruned = optimize(with_io(found.graph, io), PASSES[:pruning])
+    graph = optimize(unpruned, PASSES[pruning:])
+    board, places = with_places(board, graph, place)
+    goals = replace(goals, places=places)
     planned = plan(graph, board.core, goals)
-    program = emit(planned.calls, planned.layout, source)
-    return Compiled(
-        data, found.file, found.graph, planned.calls.graph, planned.calls, planned.layout, program, source, board
-    )
+    calls, layout = planned.calls, planned.layout
+    program = emit(calls, layout, source)
+    return Compiled(data, found.file, found.graph, unpruned, calls.graph, calls, layout, program, source, board, goals)
 
 
 def link(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf]:
-    """The image, and the program with the stack that the image was found to need."""
+    """The image, and the program with the stack that the image was found to need.
+
+    Where a region is too small because stack or variables take more of it than was expected, everything is planned
+    again with what they take.
+    """
     elf = build(compiled.program, compiled.board, vectors=[v.bytes for v in vectors])
+    if not elf.memory.fits and (again := _replanned(compiled, elf)):
+        compiled, elf = again, build(again.program, again.board, vectors=[v.bytes for v in vectors])
     measured = emit(compiled.calls, compiled.layout, compiled.source, stack_bytes=elf.model_stack.bytes)
     return replace(compiled, program=measured), elf
+
+
+def _replanned(compiled: Compiled, elf: Elf) -> Compiled | None:
+    """With the room that the linked file leaves, if the planner finds a way then."""
+    rooms = rooms_beside(compiled.board, others_in(elf, compiled.layout))
+    if len(rooms) < 2:
+        return None
+    goals = replace(compiled.goals, places=replace(compiled.goals.places, rooms=rooms))
+    planned = plan(compiled.graph, compiled.board.core, goals)
+    if planned.layout.plan.excess:
+        return None
+    program = emit(planned.calls, planned.layout, compiled.source)
+    calls, layout = planned.calls, planned.layout
+    return replace(compiled, graph=calls.graph, calls=calls, layout=layout, program=program, goals=goals)

@@ -21,6 +21,7 @@ from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation, Run
 from tinycompiler.kernels.movement import flat_bytes
 from tinycompiler.kernels.runs import RowSource
 from tinycompiler.lifetimes import Layout
+from tinycompiler.memory import Part
 from tinycompiler.ops import Numerics
 from tinycompiler.resources import folder
 from tinycompiler.tensor import DType, Tensor
@@ -157,7 +158,9 @@ class _Emitter:
             source=self.source,
             numerics=self.graph.numerics.value,
             core=self.calls.core,
-            arena_bytes=max(self.layout.plan.arena, 1),
+            parts=self.parts,
+            state_section=self._section(self.layout.state_region),
+            weights_section=self._section(self.layout.places.weights or ""),
             state_bytes=self.layout.state_bytes,
             arena_alignment=ARENA_ALIGNMENT,
             inputs=[self._edge(name) for name in self.graph.inputs],
@@ -171,7 +174,7 @@ class _Emitter:
         t = self.graph.tensors[name]
         return {
             "name": in_comment(name),
-            "offset": self.layout.offset(name),
+            "place": self._at(self.layout.offset(name)),
             "bytes": t.bytes,
             "elements": t.elements,
             "rank": len(t.shape),
@@ -184,6 +187,7 @@ class _Emitter:
     def _manifest(self, rendered: Mapping[str, str]) -> str:
         def describe(name: str) -> dict[str, object]:
             t = self.graph.tensors[name]
+            part, offset = self._part(self.layout.offset(name))
             quantized = t.quantization is not None and t.dtype is not DType.FLOAT32
             return {
                 "name": name,
@@ -192,7 +196,8 @@ class _Emitter:
                 "bytes": t.bytes,
                 "scale": t.scale if quantized else None,
                 "zero_point": t.zero_point if quantized else None,
-                "arena_offset": self.layout.offset(name),
+                "arena_region": part["region"],
+                "arena_offset": offset,
             }
 
         manifest = {
@@ -202,6 +207,7 @@ class _Emitter:
             "numerics": self.graph.numerics.value,
             "core": self.calls.core.name,
             "arena_bytes": self.layout.plan.arena,
+            "arena": [{"region": part["region"], "bytes": part["bytes"]} for part in self.parts],
             "state_bytes": self.layout.state_bytes,
             "inputs": [describe(n) for n in self.graph.inputs],
             "outputs": [describe(n) for n in self.graph.outputs],
@@ -212,6 +218,42 @@ class _Emitter:
         return json.dumps(manifest, indent=2) + "\n"
 
     # What the templates ask for.
+
+    @cached_property
+    def parts(self) -> list[dict[str, Any]]:
+        """Pieces of the arena, each in a region; the first one bears the name that an arena in one piece has."""
+        plan = self.layout.plan
+        pieces = plan.parts or (Part(self.layout.places.default, 0, plan.arena, plan.arena),)
+        return [
+            {
+                "region": piece.region,
+                "bytes": max(piece.size, 1),
+                "section": self._section(piece.region),
+                "suffix": f"_{piece.region.lower()}" if number else "",
+            }
+            for number, piece in enumerate(pieces)
+        ]
+
+    def _section(self, region: str) -> str | None:
+        """The end of a macro's name that says where a variable goes; None where variables go anyway."""
+        return None if region in ("", self.layout.places.default) else region
+
+    def _part(self, offset: int) -> tuple[dict[str, Any], int]:
+        """The piece of the arena at an offset, and the offset in it."""
+        plan = self.layout.plan
+        number = plan.part_of(offset)
+        return self.parts[number], offset - (plan.parts[number].start if plan.parts else 0)
+
+    def _at(self, offset: int) -> str:
+        """A place in the arena, as C."""
+        part, inside = self._part(offset)
+        return f"TC_ARENA{part['suffix'].upper()}({inside})"
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """Macro's end -> section, of every region but the default one that variables are in."""
+        names = [*(part["section"] for part in self.parts), self._section(self.layout.state_region)]
+        return {name.upper(): f".bss.tc_{name}" for name in names if name is not None}
 
     @cached_property
     def symbols(self) -> dict[tuple[str, bytes], str]:
@@ -248,7 +290,7 @@ class _Emitter:
         names: dict[tuple[str, str, Context], str] = {}
         for call in self.calls.calls:
             key = (call.template, call.isa, call.context)
-            if key not in names:
+            if call.invocations and key not in names:
                 count = sum(template == call.template for template, *_ in names)
                 names[key] = f"tc_{call.template}_{count}"
         return names
@@ -329,7 +371,7 @@ class _Emitter:
         return in_comment(f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}")
 
     def _scratch(self, step: Call | Run) -> list[str]:
-        return [f"TC_ARENA({self.layout.scratch_offset(step)})"] if step.scratch else []
+        return [self._at(self.layout.scratch_offset(step))] if step.scratch else []
 
     def _run(self, run: Run, numbers: Iterator[int]) -> dict[str, object]:
         stages = list(enumerate(run.stages))
@@ -419,7 +461,7 @@ class _Emitter:
         """Where a tensor lies, as C."""
         if name in self.layout.states:
             return f"TC_STATE({self.layout.states[name]})"
-        return f"TC_ARENA({self.layout.offset(name)})"
+        return self._at(self.layout.offset(name))
 
 
 def _row(made: str, stride: int, offset: int) -> str:

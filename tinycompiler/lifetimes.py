@@ -7,20 +7,19 @@ an output that takes over an input it is computed from, element by element) are 
 in a known order may also begin under an input that dies there, less than its size away: an overlap.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from tinycompiler.kernels import Call, Calls, Run, calls_of
 from tinycompiler.kernels.order import distance, touched
-from tinycompiler.memory import EFFORT, Buffer, Overlaps, Plan, check, place
+from tinycompiler.kernels.states import ALIGNMENT as ALIGNMENT  # of every buffer, too
+from tinycompiler.memory import EFFORT, Buffer, Overlaps, Plan, check
+from tinycompiler.regions import ANYWHERE, Places, arrange
 
 QUICK_EFFORT = 300
 """Search nodes of a trial."""
 MOST_TRIALS = 40
 """Outputs that are tried apart in one round."""
-
-ALIGNMENT = 4
-"""Of every buffer, in bytes: kernels load words, and LDM faults on an address that is not a multiple of 4."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +32,13 @@ class Layout:
     states: dict[str, int]
     """Tensor -> offset in the state block, for states, their next values and their aliases."""
     state_bytes: int
-    layer_wise: int
-    """Bytes alive at the worst step counting tensors only, each with memory of its own: what a plain planner needs at
-    least.
-    """
+    places: Places = ANYWHERE
+    state_region: str = ""
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """The less, the better: bytes that no region has the room for, then bytes of the arena."""
+        return self.plan.excess, self.plan.arena
 
     def offset(self, tensor: str) -> int:
         """Where a tensor begins in the arena, in bytes."""
@@ -50,7 +52,7 @@ def scratch_name(step: Call | Run) -> str:
     return f"scratch of {calls_of(step)[0].node.name}"
 
 
-def lay_out(calls: Calls, *, effort: int = EFFORT) -> Layout:
+def lay_out(calls: Calls, *, effort: int = EFFORT, places: Places = ANYWHERE) -> Layout:
     """Every tensor and scratch buffer in one arena, as small as can be found, and checked.
 
     Outputs take over inputs wherever they may. As that ties two places in the arena together, it is given up again, one
@@ -58,46 +60,58 @@ def lay_out(calls: Calls, *, effort: int = EFFORT) -> Layout:
     """
     quick = min(effort, QUICK_EFFORT)
     apart: frozenset[str] = frozenset()
-    best = _laid(calls, apart, quick)
+    best = _laid(calls, apart, quick, places)
     while best.plan.arena > best.plan.lower_bound:
         tied = [name for name, memory in best.owner.items() if name != memory and name not in calls.aliases]
-        trials = [(_laid(calls, apart | {name}, quick), apart | {name}) for name in tied[:MOST_TRIALS]]
-        better = min(trials, key=lambda trial: trial[0].plan.arena, default=None)
-        if better is None or better[0].plan.arena >= best.plan.arena:
+        trials = [(_laid(calls, apart | {name}, quick, places), apart | {name}) for name in tied[:MOST_TRIALS]]
+        better = min(trials, key=lambda trial: trial[0].cost, default=None)
+        if better is None or better[0].cost >= best.cost:
             break
         best, apart = better
     if best.plan.arena > best.plan.lower_bound and effort > quick:
-        best = _laid(calls, apart, effort)
+        best = _laid(calls, apart, effort, places)
     check(best.plan)
     return best
 
 
-def _laid(calls: Calls, apart: frozenset[str], effort: int) -> Layout:
+def layer_wise(calls: Calls) -> int:
+    """Bytes alive at the worst layer counting tensors only, each whole and with memory of its own: what a plain planner
+    needs at least.
+    """
+    whole = replace(calls, steps=calls.calls)
+    life = _lifetimes(whole, _state_offsets(whole)[0])
+    return _peak([(calls.graph.tensors[tensor].bytes, *steps) for tensor, steps in life.items()])
+
+
+def _laid(calls: Calls, apart: frozenset[str], effort: int, places: Places) -> Layout:
     """The layout; outputs in `apart` take over nothing."""
     states, state_bytes = _state_offsets(calls)
     life = _lifetimes(calls, states)
     owner = {tensor: calls.memory_of(tensor) for tensor in _tensors(calls) if tensor not in states}
-    layer_wise = _peak([(calls.graph.tensors[t].bytes, *life[t]) for t in dict.fromkeys(owner.values())])
-    _take_over(calls, owner, life, apart)
+    _take_over(calls, owner, life, apart, places.pins)
     rings = {name: run.ring_bytes(name) for run in calls.steps if isinstance(run, Run) for name in run.rings}
     sizes = {t: rings.get(t, calls.graph.tensors[t].bytes) for t in dict.fromkeys(owner.values())}
-    buffers = [Buffer(t, size, *life[t], ALIGNMENT) for t, size in sizes.items()]
+    buffers = [Buffer(t, size, *life[t], ALIGNMENT, places.pins.get(t, "")) for t, size in sizes.items()]
     buffers += [
         Buffer(scratch_name(part), part.scratch, step, step, ALIGNMENT)
         for step, part in enumerate(calls.steps)
         if part.scratch
     ]
-    plan = place(buffers, _overlaps(calls, owner, life), effort=effort)
-    return Layout(plan, owner, states, state_bytes, layer_wise)
+    state_region = places.state_region(state_bytes)
+    left = places.less(state_bytes, state_region)
+    plan = arrange(buffers, _overlaps(calls, owner, life), left, effort=effort)
+    return Layout(plan, owner, states, state_bytes, places, state_region)
 
 
 def _state_offsets(calls: Calls) -> tuple[dict[str, int], int]:
-    """Where states lie, one after another: a state and its next value are the same memory."""
+    """Where states lie, one after another: a state, its next value and what is joined to it are the same memory."""
     offsets: dict[str, int] = {}
     total = 0
     for state in calls.graph.states:
-        offsets[state.tensor] = offsets[state.next] = total
-        total += -(-calls.graph.tensors[state.tensor].bytes // ALIGNMENT) * ALIGNMENT
+        longest = state.joined or state.tensor
+        offsets[state.tensor] = offsets[state.next] = offsets[longest] = total
+        total += -(-calls.graph.tensors[longest].bytes // ALIGNMENT) * ALIGNMENT
+    offsets |= {name: offsets[whole] + start for name, (whole, start) in calls.parts.items()}
     offsets |= {alias: offsets[calls.memory_of(alias)] for alias in calls.aliases if calls.memory_of(alias) in offsets}
     return offsets, total
 
@@ -131,8 +145,14 @@ def _lifetimes(calls: Calls, states: dict[str, int]) -> dict[str, tuple[int, int
     return life
 
 
-def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, int]], apart: frozenset[str]) -> None:
-    """Merges an output into an input that dies at that step, where the kernel allows it."""
+def _take_over(
+    calls: Calls,
+    owner: dict[str, str],
+    life: dict[str, tuple[int, int]],
+    apart: frozenset[str],
+    pins: Mapping[str, str],
+) -> None:
+    """Merges an output into an input that dies at that step, where the kernel allows it and both may lie together."""
     wanted = {owner[name] for name in calls.graph.outputs if name in owner}
     for step, call in enumerate(calls.steps):
         if isinstance(call, Run) or call.node.outputs[0] in apart:
@@ -142,6 +162,8 @@ def _take_over(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, i
                 continue  # states have a place of their own
             source, target = owner[name], owner[call.node.outputs[0]]
             if source == target or source in wanted or life[source][1] != step or life[target][0] != step:
+                continue
+            if pins.get(source) != pins.get(target):
                 continue
             life[source] = (life[source][0], life[target][1])
             del life[target]
@@ -168,7 +190,8 @@ def _overlaps(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, in
             names = [name for name in _read(part) if owner.get(name) == operand]
             if not touched(part.order).issuperset(names):
                 continue
-            apart = max(distance(part.order, last.outputs[0], n) for n in names)
+            least = max(distance(part.order, last.outputs[0], n) for n in names)
+            apart = -(-least // ALIGNMENT) * ALIGNMENT  # as both begin at such multiples
             if apart < calls.graph.tensors[output].bytes:
                 found[output, operand] = apart
     return found

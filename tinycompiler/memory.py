@@ -53,6 +53,8 @@ class Buffer:
     first: int
     last: int
     alignment: int = 1
+    region: str = ""
+    """Where it has to lie; empty: anywhere."""
 
     def __post_init__(self) -> None:
         assert self.size >= 0, f"buffer {self.name}: size {self.size} is negative"
@@ -64,10 +66,25 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Offsets `start` to `end`, not included: the piece of an arena that lies in a region, where it may have `room`."""
+
+    region: str
+    start: int
+    size: int
+    room: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
 class Plan:
     """Offsets in bytes by buffer name; no arena can be smaller than `lower_bound`, which `peak_step` alone demands.
 
-    `proven`: no plan with a smaller arena exists (the bound is met, or the search tried everything).
+    `proven`: no plan with a smaller arena exists (the bound is met, or the search tried everything). `parts`: one after
+    another the pieces of the arena, each in a region of its own; none: one piece, whose region nobody asked for.
     """
 
     buffers: tuple[Buffer, ...]
@@ -77,10 +94,20 @@ class Plan:
     peak_step: int
     proven: bool
     overlaps: Overlaps = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     @property
     def optimal(self) -> bool:
         return self.proven or self.arena == self.lower_bound
+
+    @property
+    def excess(self) -> int:
+        """Bytes by which parts are larger than their rooms."""
+        return sum(max(0, part.size - part.room) for part in self.parts)
+
+    def part_of(self, offset: int) -> int:
+        """The number of the part that holds an offset."""
+        return max((i for i, part in enumerate(self.parts) if part.start <= offset), default=0)
 
 
 def alive_at(plan: Plan | Iterable[Buffer], step: int) -> tuple[Buffer, ...]:
@@ -190,6 +217,9 @@ class _Problem:
         }
         for pair, distance in self.pairs.items():
             self.reach[pair] = distance
+        self.unit = int(self.alignment.min())
+        self.rounded = -(-self.size // self.unit) * self.unit
+        self.savings = self._savings()
         self.rivals = [np.flatnonzero(row).tolist() for row in self.clash]
         shape = np.stack([self.size, self.alignment, self.low, self.high])
         same = (shape[:, 1:] == shape[:, :-1]).all(axis=0)
@@ -201,6 +231,18 @@ class _Problem:
         self.greedy.append(self.order(-self.low))
         self.preferences = [self.order(area, self.size), self.order(pressure, length, area)]
         self.preferences.append(self.order(length, self.size))
+
+    def _savings(self) -> tuple[Ints, Ints]:
+        """Outputs that may overlap others, and what this saves at most, at their birth, of the sum of all sizes."""
+        above: dict[int, list[int]] = {}
+        for below, i in self.pairs:
+            above.setdefault(below, []).append(i)
+        saved = []
+        for output, inputs in above.items():
+            under = min(self.pairs[output, i] for i in inputs)
+            both = int(self.rounded[output] + self.rounded[inputs].sum())
+            saved.append(both - max(both - int(self.rounded[output]) + under, int(self.rounded[output])))
+        return np.array([*above], np.int64), np.array(saved, np.int64)
 
     def height(self, offsets: Ints) -> int:
         return int((offsets + self.size).max())
@@ -307,23 +349,10 @@ class _Searcher:
         self.problem, self.capacity, self.nodes, self.preference = problem, capacity, nodes, preference
         self.offsets: Ints = np.zeros(len(problem.buffers), np.int64)
         # Starts are multiples of the least alignment, so sizes may be rounded up to it, if the capacity is too.
-        unit = int(problem.alignment.min())
         # Floats: exact below 2^53, and their matrix product is the fast one.
-        self.rounded = (-(-problem.size // unit) * unit).astype(np.float64)
-        self.rounded_capacity = -(-capacity // unit) * unit
+        self.rounded = problem.rounded.astype(np.float64)
+        self.rounded_capacity = -(-capacity // problem.unit) * problem.unit
         self.alive = problem.alive.astype(np.float64)
-        self.saved = self._saved()
-
-    def _saved(self) -> list[tuple[int, int, float]]:
-        """(output, section, bytes): what overlapping saves there at most of the sum of all sizes."""
-        found = []
-        for output in sorted({below for below, _ in self.problem.pairs}):
-            above = {i: distance for (below, i), distance in self.problem.pairs.items() if below == output}
-            inputs = sum(self.rounded[i] for i in above)
-            covered = max(inputs + min(above.values()), self.rounded[output])
-            section = int(self.problem.low[output])
-            found.append((output, section, float(self.rounded[output] + inputs - covered)))
-        return found
 
     def run(self) -> bool:
         """Drive the generators from a list: Python's own stack would end at a thousand buffers."""
@@ -371,9 +400,10 @@ class _Searcher:
         alive = self.alive[members, problem.low[members[0]] : problem.high[members].max() + 1]
         base = np.where(alive > 0, least[:, None], self.capacity).min(axis=0)
         needed = base + self.rounded[members] @ alive
-        for output, section, saved in self.saved:
-            if output in members:
-                needed[section - problem.low[members[0]]] -= saved
+        unplaced = np.zeros(len(problem.buffers), np.bool_)
+        unplaced[members] = True
+        outputs, saved = (each[unplaced[problem.savings[0]]] for each in problem.savings)
+        np.subtract.at(needed, problem.low[outputs] - problem.low[members[0]], saved)
         return bool((needed > self.rounded_capacity).any())
 
     def candidates(self, members: Ints, floor: Ints, last: int, previous: int | None) -> list[int]:
@@ -411,28 +441,43 @@ def check(plan: Plan) -> None:
     assert len(set(names)) == len(names), "two buffers of the plan have the same name"
     assert set(names) == set(plan.offsets), "the plan's names and offsets do not match"
     assert plan.lower_bound <= plan.arena, f"the arena of {plan.arena} bytes is below the bound of {plan.lower_bound}"
+    edges = [0, *(edge for part in plan.parts for edge in (part.start, part.start + part.size)), plan.arena]
+    assert not plan.parts or edges[::2] == edges[1::2], "the parts of the arena are not one behind another"
     for buffer in plan.buffers:
         offset = plan.offsets[buffer.name]
         assert offset % buffer.alignment == 0, f"{buffer.name} at {offset} is not aligned to {buffer.alignment}"
         assert 0 <= offset <= plan.arena - buffer.size, (
             f"{buffer.name} leaves the arena of {plan.arena} bytes at {offset}"
         )
+        whole = {p.region for p in plan.parts if p.start <= offset and offset + buffer.size <= p.start + p.size}
+        assert whole or not plan.parts, f"{buffer.name} at {offset} lies in no part of the arena as a whole"
+        assert buffer.region in {"", *whole} or buffer.size == 0, f"{buffer.name} at {offset} is not in {buffer.region}"
     for step in sorted({buffer.first for buffer in plan.buffers}):  # a byte first has two owners at one's birth
         owner = np.full(plan.arena, -1, np.int32)
-        for number, buffer in enumerate(plan.buffers):
-            if buffer.first <= step <= buffer.last:
-                mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
-                for other in np.unique(mine[mine >= 0]).tolist():
-                    pair = (names[other], buffer.name)
-                    assert _may_share(plan, *pair) or _may_share(plan, *reversed(pair)), (
-                        f"{pair[0]} and {pair[1]} share bytes at step {step}"
-                    )
-                mine[:] = number
+        for number in _alive(plan, step):
+            buffer = plan.buffers[number]
+            mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
+            for other in np.unique(mine[mine >= 0]).tolist():
+                assert _may_share(plan, names[other], buffer.name, step), (
+                    f"{names[other]} and {buffer.name} share bytes at step {step}"
+                )
+            mine[:] = number
 
 
-def _may_share(plan: Plan, below: str, above: str) -> bool:
-    distance = plan.overlaps.get((below, above))
-    return distance is not None and plan.offsets[below] + distance <= plan.offsets[above]
+def _alive(plan: Plan, step: int) -> list[int]:
+    """Numbers of the buffers alive at a step; last the output that may overlap others, lest it hides that these meet."""
+    alive = {buffer.name: i for i, buffer in enumerate(plan.buffers) if buffer.first <= step <= buffer.last}
+    below = {pair[0] for pair in plan.overlaps if alive.keys() >= {*pair}}
+    assert len(below) <= 1, f"{' and '.join(sorted(below))} overlap others at step {step}"
+    return sorted(alive.values(), key=lambda number: plan.buffers[number].name in below)
+
+
+def _may_share(plan: Plan, above: str, below: str, step: int) -> bool:
+    """Whether `below` is born where `above` dies, and lies as far under it as it must."""
+    distance, lives = plan.overlaps.get((below, above)), {buffer.name: buffer for buffer in plan.buffers}
+    if distance is None or not lives[below].first == lives[above].last == step:
+        return False
+    return plan.offsets[below] + distance <= plan.offsets[above]
 
 
 def draw(plan: Plan, width: int = 80) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Call, Run, calls_of
 from tinycompiler.kernels.order import distance, touched
+from tinycompiler.kernels.states import parts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,8 @@ class Needs:
     @cached_property
     def _elsewhere(self) -> set[str]:
         constants = {name for name, t in self.graph.tensors.items() if t.is_constant}
-        return constants | {name for s in self.graph.states for name in (s.tensor, s.next)}
+        states = {name for s in self.graph.states for name in (s.tensor, s.next, s.joined) if name}
+        return constants | states | set(parts_of(self.graph))
 
     @cached_property
     def kept(self) -> frozenset[str]:
@@ -66,7 +68,8 @@ class Needs:
             return 0
         covered = {m for name in names if name in known and (m := self.memory_of(name))}
         both = self.sizes(covered) + self.size(output)
-        return both - max(self.sizes(covered) + min(min(under), self.size(output)), self.size(output))
+        apart = -(-min(under) // 4) * 4
+        return both - max(self.sizes(covered) + min(apart, self.size(output)), self.size(output))
 
     def own(self, part: Call | Run) -> int:
         """Bytes that live during the step only."""

@@ -6,7 +6,7 @@ With one, everything is first made smaller until the budget is met; then kernels
 Each plan is played back byte by byte before it is believed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tinycompiler.board import Core
@@ -16,8 +16,10 @@ from tinycompiler.fusion import choose_runs
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls, Wishes, calls_of, lower
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
-from tinycompiler.memory import bytes_needed
+from tinycompiler.memory import EFFORT, bytes_needed
 from tinycompiler.node_order import best_order
+from tinycompiler.regions import ANYWHERE, Places
+from tinycompiler.states import give_room
 
 SLOWDOWN = 0.03
 """Instructions that runs may add, as a share, unless the user says otherwise."""
@@ -38,6 +40,9 @@ class Goals:
     """The share of instructions that runs may add; None: any."""
     budget: int | None = None
     """Bytes that the arena may take."""
+    places: Places = ANYWHERE
+    effort: int = EFFORT
+    """Search nodes of each layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,10 @@ class Planned:
     @property
     def arena(self) -> int:
         return self.layout.plan.arena
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        return self.layout.cost
 
 
 USUAL = Goals()
@@ -65,13 +74,12 @@ def plan(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
 
 
 def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
-    usual = _best(graph, core, Wishes(), goals)
+    usual = _best(give_room(graph, core), core, Wishes(), goals)
     if goals.budget is None or usual.arena <= goals.budget:
         return usual
     least = usual
-    for limit in THRIFT:
-        wishes = Wishes(limits={node.name: limit for node in graph.nodes})
-        least = min(least, _best(graph, core, wishes, replace(goals, slowdown=None)), key=lambda planned: planned.arena)
+    for trial in _thrifty(graph, core, goals):
+        least = min(least, trial, key=lambda planned: planned.arena)
         if least.arena <= goals.budget:
             break
     else:
@@ -82,6 +90,20 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     return _given_back(least, core, goals.budget)
 
 
+def smallest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
+    """The plan that needs least, however many instructions it costs."""
+    found = min(_thrifty(graph, core, goals), key=lambda planned: planned.cost)
+    play(found.calls, found.layout)
+    return found
+
+
+def _thrifty(graph: Graph, core: Core, goals: Goals) -> Iterator[Planned]:
+    """With less and less scratch."""
+    for limit in THRIFT:
+        wishes = Wishes(limits={node.name: limit for node in graph.nodes})
+        yield _best(graph, core, wishes, replace(goals, slowdown=None))
+
+
 def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
     """The smaller arena of the network's own order and the best order of nodes."""
     base = lower(graph, core, wishes)
@@ -89,19 +111,19 @@ def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
     other = best_order(base)
     if other is not base.graph:
         again = _in_order(lower(other, core, wishes), wishes, goals)
-        if again.arena < found.arena:
+        if again.cost < found.cost:
             return again
     return found
 
 
 def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
     """Runs chosen, then scratch that is spare anyway handed out."""
-    planned = Planned(base, lay_out(base))
+    planned = Planned(base, _laid_out(base, goals))
     runs = choose_runs(base, wishes, slowdown=goals.slowdown) if goals.fusion else ()
     if runs:
         calls = lower(base.graph, base.core, replace(wishes, runs=runs))
-        fused = Planned(calls, lay_out(calls))
-        if fused.arena < planned.arena:
+        fused = Planned(calls, _laid_out(calls, goals))
+        if fused.cost < planned.cost:
             planned, wishes = fused, replace(wishes, runs=runs)
     if wishes.limits:
         return planned
@@ -118,8 +140,12 @@ def _given_back(least: Planned, core: Core, budget: int) -> Planned:
 def _with(planned: Planned, wishes: Wishes, most: int) -> Planned | None:
     """The same steps lowered with other wishes, if the arena then has at most `most` bytes."""
     calls = lower(planned.calls.graph, planned.calls.core, wishes)
-    again = Planned(calls, lay_out(calls, effort=QUICK_EFFORT))
-    return again if again.arena <= most else None
+    again = Planned(calls, lay_out(calls, effort=QUICK_EFFORT, places=planned.layout.places))
+    return again if again.arena <= most and again.layout.plan.excess <= planned.layout.plan.excess else None
+
+
+def _laid_out(calls: Calls, goals: Goals) -> Layout:
+    return lay_out(calls, effort=goals.effort, places=goals.places)
 
 
 def rooms(planned: Planned, arena: int) -> Mapping[str, int]:

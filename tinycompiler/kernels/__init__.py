@@ -33,6 +33,7 @@ from tinycompiler.kernels.resize import ResizeBilinearScalar
 from tinycompiler.kernels.runs import ROW_COST, Run, Stage, one_row, run_of, sliced, sources_of
 from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar
+from tinycompiler.kernels.states import Append, MoveDown, parts_of
 from tinycompiler.kernels.table import Table, TableOfConstant
 from tinycompiler.kernels.transpose_conv import TransposeConvDsp, TransposeConvScalar
 from tinycompiler.ops import Reshape
@@ -62,6 +63,8 @@ KERNELS: tuple[Kernel, ...] = (
     ResizeBilinearScalar(),
     Reduce(),
     ArgReduce(),
+    Append(),
+    MoveDown(),
     Rearrange(),
     QuantizeFloat(),
     DequantizeFloat(),
@@ -101,6 +104,11 @@ class Calls:
         while tensor in self.aliases:
             tensor = self.aliases[tensor]
         return tensor
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[str, int]]:
+        """Tensors that lie within the memory of another: which, and from which byte on."""
+        return parts_of(self.graph)
 
     def __str__(self) -> str:
         lines = [f"calls {self.graph.name} on {self.core.name}"]

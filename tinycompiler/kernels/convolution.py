@@ -244,6 +244,8 @@ class ConvDsp(ConvKernel):
         least = self.scratch(g, g.in_c % 4 == 0, 1)
         if site.limit is not None and least > site.limit:
             return f"a column takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
+        if g.pointwise and g.out_c == g.out_w == 1:
+            return "one output reads each value once: widening them into a column takes longer than it saves"
         weights = flat_weights(site)
         return pairs_why_not(weights, requantization(site, weights, clamp_of(site.op)))
 
