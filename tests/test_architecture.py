@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("places",),
     ("lifetimes",),
     ("needs", "bytemap"),
-    ("fusion", "node_order"),
+    ("fusion", "node_order", "states"),
     ("planning",),
     ("emit",),
     ("elf",),

@@ -63,7 +63,7 @@ def check(options: Namespace) -> Outcome:
             blockers += str(refusal).splitlines()
         else:
             report = _report(compiled, without_elf="`check` links nothing")
-    data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers}
+    data = {"model": options.model.name, "board": board.name if board else None, "blockers": blockers, "warnings": []}
     if report is not None:
         data |= {key: report.data[key] for key in ("warnings", "plan", "pruning", "shortfall")}
     if blockers:

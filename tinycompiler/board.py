@@ -160,7 +160,7 @@ class Board:
     def capacity(self, region: Region) -> int:
         """Its bytes without what is left to the application."""
         reserved = {self.flash.name: self.reserve_flash, self.ram.name: self.reserve_ram}
-        return region.end - region.first - reserved.get(region.name, 0)
+        return max(0, region.end - region.first) - reserved.get(region.name, 0)
 
     def _default(self, kind: str) -> Region:
         return next(region for region in self.regions if region.kind == kind and region.default)
@@ -233,13 +233,10 @@ def _regions(table: Table) -> tuple[Region, ...]:
         except BoardError as problem:
             problems.append(str(problem))
     problems += [f"{table.place}: {problem}" for problem in _clashes(regions)]
-    if not problems:
-        counts = {kind: sum(r.kind == kind and r.default for r in regions) for kind in ("flash", "ram")}
-        problems += [
-            f"{table.place}: {count} {kind} regions have default = true; wanted exactly one"
-            for kind, count in counts.items()
-            if count != 1
-        ]
+    for kind in () if problems else ("flash", "ram"):
+        count = sum(region.kind == kind and region.default for region in regions)
+        if count != 1:
+            problems.append(f"{table.place}: {count} {kind} regions have default = true; wanted exactly one")
     if problems:
         raise BoardError("\n".join(problems))
     return tuple(regions)
@@ -275,8 +272,6 @@ def _region(place: str, entry: object) -> Region:
         raise BoardError(f"{place}: {region.name!r} cannot name a section; wanted letters, digits and _")
     if region.end > 2**32:
         raise BoardError(f"{place}: region {region.name} ends behind 2^32; correct address or size")
-    if region.end <= region.first:
-        raise BoardError(f"{place}: region {region.name} has nothing but address 0, where C has no objects")
     return region
 
 

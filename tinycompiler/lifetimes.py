@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tinycompiler.kernels import Call, Calls, Run, calls_of
-from tinycompiler.kernels.order import distance, touched
 from tinycompiler.kernels.states import ALIGNMENT as ALIGNMENT  # of every buffer, too
 from tinycompiler.memory import EFFORT, Buffer, Overlaps, Plan, check
 from tinycompiler.regions import ANYWHERE, Places, arrange
@@ -188,9 +187,9 @@ def _overlaps(calls: Calls, owner: dict[str, str], life: dict[str, tuple[int, in
                 continue
             # a buffer may be read under several names
             names = [name for name in _read(part) if owner.get(name) == operand]
-            if not touched(part.order).issuperset(names):
+            if not part.under.keys() >= {*names}:
                 continue
-            least = max(distance(part.order, last.outputs[0], n) for n in names)
+            least = max(part.under[n] for n in names)
             apart = -(-least // ALIGNMENT) * ALIGNMENT  # as both begin at such multiples
             if apart < calls.graph.tensors[output].bytes:
                 found[output, operand] = apart

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-EFFORT = 30_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
+EFFORT = 20_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
 MENDINGS = 40  # times that a quick packing is mended
 ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
 
@@ -228,7 +228,8 @@ class _Problem:
         same &= single[1:] & single[:-1]
         self.twin = np.append(-1, np.where(same, np.arange(len(same)), -1))  # the buffer before, if interchangeable
         self.greedy = [self.order(self.size, length), self.order(pressure, self.size), self.order(area)]
-        self.greedy.append(self.order(-self.low))
+        # the latest first, as outputs that overlap inputs go below them; the earliest first
+        self.greedy += [self.order(self.low), self.order(-self.low)]
         self.preferences = [self.order(area, self.size), self.order(pressure, length, area)]
         self.preferences.append(self.order(length, self.size))
 
@@ -465,7 +466,7 @@ def check(plan: Plan) -> None:
 
 
 def _alive(plan: Plan, step: int) -> list[int]:
-    """Numbers of the buffers alive at a step; last the output that may overlap others, lest it hides that these meet."""
+    """Numbers of the buffers alive at a step; last the output that may overlap others, lest it hide that these meet."""
     alive = {buffer.name: i for i, buffer in enumerate(plan.buffers) if buffer.first <= step <= buffer.last}
     below = {pair[0] for pair in plan.overlaps if alive.keys() >= {*pair}}
     assert len(below) <= 1, f"{' and '.join(sorted(below))} overlap others at step {step}"
@@ -486,6 +487,8 @@ def draw(plan: Plan, width: int = 80) -> str:
     symbols = dict(zip(names, cycle(ascii_letters + digits), strict=False))
     bound = f"lower bound {plan.lower_bound} at step {plan.peak_step}"
     lines = [f"arena {plan.arena} bytes, {bound}{', optimal' if plan.optimal else ''}"]
+    if len(plan.parts) > 1:
+        lines[0] += ": " + ", ".join(f"{part.size} in {part.region} from {part.start}" for part in plan.parts)
     births = sorted({buffer.first for buffer in plan.buffers} | {buffer.last + 1 for buffer in plan.buffers})
     for step, following in pairwise(births):
         alive = alive_at(plan, step)

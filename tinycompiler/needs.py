@@ -10,7 +10,6 @@ from functools import cached_property
 
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Call, Run, calls_of
-from tinycompiler.kernels.order import distance, touched
 from tinycompiler.kernels.states import parts_of
 
 
@@ -60,15 +59,12 @@ class Needs:
             return 0
         if isinstance(part, Call) and any(self.memory_of(name) in dying for name in part.in_place):
             return self.size(output)
-        known = touched(part.order)
-        inputs = part.inputs if isinstance(part, Run) else part.node.inputs
-        names = [name for name in inputs if self.memory_of(name) in dying]
-        under = [distance(part.order, writes[0], name) for name in names if name in known]
+        under = {name: apart for name, apart in part.under.items() if self.memory_of(name) in dying}
         if not under:
             return 0
-        covered = {m for name in names if name in known and (m := self.memory_of(name))}
+        covered = {m for name in under if (m := self.memory_of(name))}
         both = self.sizes(covered) + self.size(output)
-        apart = -(-min(under) // 4) * 4
+        apart = -(-min(under.values()) // 4) * 4
         return both - max(self.sizes(covered) + min(apart, self.size(output)), self.size(output))
 
     def own(self, part: Call | Run) -> int:

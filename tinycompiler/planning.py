@@ -14,7 +14,7 @@ from tinycompiler.bytemap import play
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs
 from tinycompiler.graph import Graph
-from tinycompiler.kernels import Calls, Wishes, calls_of, lower
+from tinycompiler.kernels import Calls, Run, Wishes, calls_of, lower
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
 from tinycompiler.memory import EFFORT, bytes_needed
 from tinycompiler.node_order import best_order
@@ -105,36 +105,39 @@ def _thrifty(graph: Graph, core: Core, goals: Goals) -> Iterator[Planned]:
 
 
 def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
-    """The smaller arena of the network's own order and the best order of nodes."""
+    """The smaller arena of the network's own order and the best order of nodes, packed with all effort."""
     base = lower(graph, core, wishes)
     found = _in_order(base, wishes, goals)
     other = best_order(base)
     if other is not base.graph:
         again = _in_order(lower(other, core, wishes), wishes, goals)
-        if again.cost < found.cost:
-            return again
-    return found
+        found = min(found, again, key=lambda planned: planned.cost)
+    found = min(found, _laid_out(found.calls, goals, goals.effort), key=lambda planned: planned.cost)
+    if wishes.limits:
+        return found
+    wishes = replace(wishes, runs=runs_of(found.calls), spare=rooms(found, found.arena))
+    return _with(found, wishes, found.arena) or found
 
 
 def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
-    """Runs chosen, then scratch that is spare anyway handed out."""
-    planned = Planned(base, _laid_out(base, goals))
+    """With runs, where these make the arena smaller."""
+    planned = _laid_out(base, goals)
     runs = choose_runs(base, wishes, slowdown=goals.slowdown) if goals.fusion else ()
-    if runs:
-        calls = lower(base.graph, base.core, replace(wishes, runs=runs))
-        fused = Planned(calls, _laid_out(calls, goals))
-        if fused.cost < planned.cost:
-            planned, wishes = fused, replace(wishes, runs=runs)
-    if wishes.limits:
+    if not runs:
         return planned
-    return _with(planned, replace(wishes, spare=rooms(planned, planned.arena)), planned.arena) or planned
+    fused = _laid_out(lower(base.graph, base.core, replace(wishes, runs=runs)), goals)
+    return fused if fused.cost < planned.cost else planned
 
 
 def _given_back(least: Planned, core: Core, budget: int) -> Planned:
     """The smallest plan with as much scratch as the budget leaves."""
-    runs = tuple(tuple(c.node.name for c in calls_of(s)) for s in least.calls.steps if len(calls_of(s)) > 1)
     room = rooms(least, budget)
-    return _with(least, Wishes(spare=room, limits=room, runs=runs), budget) or least
+    return _with(least, Wishes(spare=room, limits=room, runs=runs_of(least.calls)), budget) or least
+
+
+def runs_of(calls: Calls) -> tuple[tuple[str, ...], ...]:
+    """The names of each run's nodes."""
+    return tuple(tuple(call.node.name for call in step.calls) for step in calls.steps if isinstance(step, Run))
 
 
 def _with(planned: Planned, wishes: Wishes, most: int) -> Planned | None:
@@ -144,8 +147,8 @@ def _with(planned: Planned, wishes: Wishes, most: int) -> Planned | None:
     return again if again.arena <= most and again.layout.plan.excess <= planned.layout.plan.excess else None
 
 
-def _laid_out(calls: Calls, goals: Goals) -> Layout:
-    return lay_out(calls, effort=goals.effort, places=goals.places)
+def _laid_out(calls: Calls, goals: Goals, effort: int = QUICK_EFFORT) -> Planned:
+    return Planned(calls, lay_out(calls, effort=min(effort, goals.effort), places=goals.places))
 
 
 def rooms(planned: Planned, arena: int) -> Mapping[str, int]:

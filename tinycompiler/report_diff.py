@@ -31,7 +31,9 @@ FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
 )
 """(name, where in a report, unit, source)"""
 
-LAYER_FIGURES = ("macs", "weights", "tables", "scratch", "instructions", "cycles")
+LAYER_FIGURES = ("macs", "weights", "tables", "scratch")
+COUNTED = ("instructions", "cycles")
+"""Figures that stand at the first of the layers that go row by row together."""
 IDENTITY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("model", ("model", "name")),
     ("model file", ("model", "sha256")),
@@ -83,16 +85,43 @@ def _change(old: int | None, new: int | None) -> Json:
 def _layers(old: Sequence[Json], new: Sequence[Json]) -> list[Json]:
     """Layers that differ, in the order of the new report, then those that are gone."""
     before, after = ({layer["name"]: layer for layer in layers} for layers in (old, new))
-    found = [_layer(name, before.get(name), after.get(name)) for name in {**after, **before}]
+    names = list({**after, **before})
+    heads = _heads(names, [*old, *new])
+    sums = [_sums(layers, heads) for layers in (old, new)]
+    found = [_layer(name, before.get(name), after.get(name), sums) for name in names]
     return [layer for layer in found if layer["what"] != "same"]
 
 
-def _layer(name: str, old: Json | None, new: Json | None) -> Json:
+def _heads(names: Sequence[str], layers: Sequence[Json]) -> dict[str, str]:
+    """Layer -> the first of those that it goes row by row with, directly or through others, in either report."""
+    groups = {name: [name] for name in names}
+    for layer in layers:
+        for other in layer["row_by_row_with"]:
+            one, two = groups[layer["name"]], groups[other]
+            if one is not two:
+                one += two
+                groups |= dict.fromkeys(two, one)
+    order = {name: i for i, name in enumerate(names)}
+    return {name: min(group, key=lambda n: order[n]) for name, group in groups.items()}
+
+
+def _sums(layers: Sequence[Json], heads: Mapping[str, str]) -> dict[tuple[str, str], int]:
+    """(layer, figure) -> what was counted for all that go row by row with it, at the first of them."""
+    found: dict[tuple[str, str], int] = {}
+    for layer in layers:
+        for key in COUNTED:
+            if layer[key] is not None:
+                place = heads[layer["name"]], key
+                found[place] = found.get(place, 0) + layer[key]
+    return found
+
+
+def _layer(name: str, old: Json | None, new: Json | None, sums: Sequence[Mapping[tuple[str, str], int]]) -> Json:
     kernels = {"old": None if old is None else old["kernel"], "new": None if new is None else new["kernel"]}
     together = {"old": _together(old), "new": _together(new)}
     figures = {
         key: _change(None if old is None else old[key], None if new is None else new[key]) for key in LAYER_FIGURES
-    }
+    } | {key: _change(*(counted.get((name, key)) for counted in sums)) for key in COUNTED}
     differs = any(figure["old"] != figure["new"] for figure in figures.values())
     what = "added" if old is None else "removed" if new is None else "same"
     if what == "same" and kernels["old"] != kernels["new"]:
@@ -109,7 +138,7 @@ def _together(layer: Json | None) -> list[str]:
 # Views.
 
 FIGURE_HEAD = ("", "old", "new", "change", "", "unit (source)")
-LAYER_HEAD = ("layer", "kernel", *LAYER_FIGURES)
+LAYER_HEAD = ("layer", "kernel", *LAYER_FIGURES, *COUNTED)
 
 
 def terminal(data: Json) -> str:
@@ -150,8 +179,11 @@ def signed(value: float | None) -> str:
 
 
 def _figure_row(f: Mapping[str, Any]) -> tuple[object, ...]:
-    percent = "" if f["percent"] is None else f"{f['percent']:+.1f} %"
-    return f["name"], f["old"], f["new"], signed(f["change"]), percent, f"{f['unit']} ({f['source']})"
+    return f["name"], f["old"], f["new"], signed(f["change"]), _percent(f), f"{f['unit']} ({f['source']})"
+
+
+def _percent(f: Mapping[str, Any]) -> str:
+    return f"{f['percent']:+.1f} %" if f["change"] and f["percent"] is not None else ""
 
 
 def _layer_row(layer: Mapping[str, Any]) -> tuple[object, ...]:
@@ -160,8 +192,8 @@ def _layer_row(layer: Mapping[str, Any]) -> tuple[object, ...]:
     if layer["what"] in ("kernel", "figures") and layer["row_by_row_with"]["old"] != layer["row_by_row_with"]["new"]:
         rows = ", now row by row" if layer["row_by_row_with"]["new"] else ", now as a whole"
     cells = []
-    for key in LAYER_FIGURES:
+    for key in (*LAYER_FIGURES, *COUNTED):
         f = layer[key]
         only = f["new"] if layer["what"] == "added" else f["old"] if layer["what"] == "removed" else None
-        cells.append(f"{only:,}" if only is not None else signed(f["change"]))
+        cells.append(f"{only:,}" if only is not None else f"{signed(f['change'])} {_percent(f)}".rstrip())
     return (layer["name"], what[layer["what"]].format(**layer["kernel"]) + rows, *cells)

@@ -8,12 +8,13 @@ what differs between them goes into a constant struct (`fields`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from tinycompiler.graph import Graph, Node
-from tinycompiler.kernels.order import Touch
+from tinycompiler.kernels.order import Touch, distances
 from tinycompiler.ops import Numerics, Op, Window
 from tinycompiler.tensor import Array, DType, Tensor
 
@@ -83,6 +84,11 @@ class Call:
     @property
     def constants(self) -> tuple[Constant, ...]:
         return tuple(v for i in self.invocations for v in i.fields.values() if isinstance(v, Constant))
+
+    @cached_property
+    def under(self) -> Mapping[str, int]:
+        """Bytes that the output has to begin under each input, at least, where the order is known."""
+        return distances(self.order, self.node.outputs[0])
 
     def __str__(self) -> str:
         constants = sum(c.size for c in self.constants)

@@ -8,7 +8,7 @@ byte until it has written the last.
 Chosen: a list of ranges, instead of a formula per kernel, because a list can be played back, and a formula cannot.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinycompiler.ops import Window
@@ -95,6 +95,7 @@ def span_under(window: Window, axis: int, place: int, size: int) -> tuple[int, i
     return min(max(first, 0), size), max(min(end, size), 0)
 
 
-def touched(touches: Iterable[Touch]) -> set[str]:
-    """Operands that the order speaks of."""
-    return {name for touch in touches for name, _, _ in (*touch.reads, *touch.writes)}
+def distances(touches: Sequence[Touch], output: str) -> dict[str, int]:
+    """The `distance` to each operand that is read."""
+    operands = {name for touch in touches for name, _, _ in touch.reads}
+    return {name: distance(touches, output, name) for name in sorted(operands)}

@@ -11,10 +11,11 @@ is high; and rings of rows, instead of moving rows up, because a window's rows a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.base import Call, Site
-from tinycompiler.kernels.order import Touch
+from tinycompiler.kernels.order import Touch, distances
 from tinycompiler.ops import Comparison, Conv2D, DepthwiseConv2D, Elementwise, Logic, Op, Unary, Window
 from tinycompiler.ops.pooling import Pool2D
 
@@ -82,6 +83,11 @@ class Run:
     def inputs(self) -> tuple[str, ...]:
         """Tensors that are whole in memory before."""
         return tuple(dict.fromkeys(s.tensor for t in self.stages for s in t.sources if s.tensor not in self.rings))
+
+    @cached_property
+    def under(self) -> Mapping[str, int]:
+        """Bytes that the output has to begin under each input, at least."""
+        return distances(self.order, self.stages[-1].output)
 
     @property
     def scratch(self) -> int:
