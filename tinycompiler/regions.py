@@ -7,8 +7,8 @@ Decisions, each as chosen, instead of, because:
 * Where no region has the room, buffers are shared out, each whole: the largest first, each to the fastest region whose
   bytes alive then still allow it, and back again where that leads nowhere; instead of an exact search, because what
   counts is whether it fits. A leaf of that search is packed by `place`, region by region, and so is believed.
-* The pieces stand one behind another in one space of offsets, at multiples of 16; instead of a plan for each, so that
-  `check` and the byte map judge all of them as they judge one.
+* The pieces stand one behind another in one space of offsets; instead of a plan for each, so that `check` and the byte
+  map judge all of them as they judge one.
 * Regions have the room that stack and variables leave, which is an estimate until there is a linked file.
 """
 
@@ -18,8 +18,6 @@ from functools import cached_property
 
 from tinycompiler.memory import Buffer, Overlaps, Part, Plan, alive_at, bytes_needed, place
 
-ALIGNMENT = 16
-"""Of every piece of the arena, in bytes."""
 WORK = 30_000
 """Buffers that are looked at, at least, in the search for a way to share them out; more with more effort."""
 LEAVES = 10
@@ -81,6 +79,7 @@ class _Packing:
     def __init__(self, buffers: Sequence[Buffer], overlaps: Overlaps, places: Places, effort: int) -> None:
         self.buffers, self.overlaps, self.rooms, self.effort = buffers, overlaps, places.rooms, effort
         self.free = [room for room in places.rooms if places.arena in (None, room.region)]
+        self.alignment = max((buffer.alignment for buffer in buffers), default=1)  # what follows a piece keeps its own
         self.packed: dict[tuple[str, ...], Plan] = {}
 
     def pack(self, buffers: Sequence[Buffer], effort: int) -> Plan:
@@ -100,7 +99,7 @@ class _Packing:
         offsets = {buffer.name: 0 for buffer in self.buffers}
         for room, plan in zip(used, plans, strict=True):
             start = parts[-1].end if parts else 0
-            size = plan.arena if room == used[-1] else -(-plan.arena // ALIGNMENT) * ALIGNMENT
+            size = plan.arena if room == used[-1] else -(-plan.arena // self.alignment) * self.alignment
             parts.append(Part(room.region, start, size, room.size))
             offsets |= {buffer.name: start + plan.offsets[buffer.name] for buffer in plan.buffers if buffer.size}
         worst = max(range(len(parts)), key=lambda i: parts[i].size - parts[i].room)

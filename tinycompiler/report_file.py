@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tinycompiler.report import SCHEMA, Report
+from tinycompiler.report_diff import compare
 from tinycompiler.report_html import page
 from tinycompiler.report_text import markdown, terminal
 
@@ -24,6 +25,7 @@ def load_report(place: Path) -> Report:
         markdown(found)
         terminal(found, verbose=True)
         page(found)
+        compare(found, found)
     except Exception as problem:  # whatever the views do with what no report holds
         raise ValueError(f"damaged, or of another version: {type(problem).__name__} {problem}") from problem
     return found
