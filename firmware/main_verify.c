@@ -10,13 +10,14 @@
 #ifdef TC_NODE_HOOK
 static unsigned current_vector;
 
-void tc_node_hook(int node, int output, const void *data, unsigned bytes);
-void tc_node_hook(int node, int output, const void *data, unsigned bytes)
+void tc_node_hook(int node, int output, unsigned offset, const void *data, unsigned bytes);
+void tc_node_hook(int node, int output, unsigned offset, const void *data, unsigned bytes)
 {
     protocol_begin("tc:node");
     protocol_number(current_vector);
     protocol_number((uint32_t)node);
     protocol_number((uint32_t)output);
+    protocol_number(offset);
     protocol_bytes(data, bytes);
     protocol_end();
 }

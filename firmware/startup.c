@@ -1,7 +1,8 @@
 /* From reset to main, and what happens on a fault. For Armv6-M, Armv7-M and Armv8-M.
  *
- * The stack stands at the bottom of RAM: an overflow leaves the region and faults instead of eating data. Names with two
- * underscores in front come from linker.ld.j2.
+ * The stack stands at the bottom of its region: an overflow leaves the region and faults instead of eating data. Names
+ * with two underscores in front come from linker.ld.j2. What the network has in regions other than the default one is not
+ * cleared: it counts on no zeros.
  *
  * Interrupts are never enabled here, so the table holds the 16 system entries only, and all of them but reset end in one
  * fault handler. */
@@ -26,8 +27,14 @@
 #endif
 
 extern uint32_t __stack_bottom[], __stack_top[];
-extern uint32_t __data_start[], __data_end[], __data_load[];
 extern uint32_t __bss_start[], __bss_end[];
+
+struct copy {
+    const uint32_t *from;
+    uint32_t *to;
+    uint32_t *end;
+};
+extern const struct copy __copies[], __copies_end[]; /* .data, and weights that live in RAM */
 
 int main(void);
 void reset_handler(void);
@@ -49,8 +56,15 @@ __attribute__((section(".vectors"), used)) struct vector_table const interrupt_v
 
 enum { PAINT = 0x5AFEC0DE };
 
+/* RAM that has no clock after reset; the build names it, from the board's file. */
+#define CLOCK(register_address, mask) REGISTER(register_address) |= (mask);
+#ifndef RAM_CLOCKS
+#define RAM_CLOCKS
+#endif
+
 static void enable_core_features(void)
 {
+    RAM_CLOCKS
     SCB_VTOR = (uint32_t)(uintptr_t)&interrupt_vectors;
 #if HAS_FAULT_STATUS
     SCB_SHCSR |= 7u << 16; /* memory, bus and usage faults each by their own name */
@@ -73,9 +87,11 @@ void reset_handler(void)
         *paint++ = PAINT;
     }
 
-    const uint32_t *load = __data_load;
-    for (uint32_t *word = __data_start; word < __data_end;) {
-        *word++ = *load++;
+    for (const struct copy *each = __copies; each < __copies_end; ++each) {
+        const uint32_t *load = each->from;
+        for (uint32_t *word = each->to; word < each->end;) {
+            *word++ = *load++;
+        }
     }
     for (uint32_t *word = __bss_start; word < __bss_end;) {
         *word++ = 0;

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class Grower:
         return name
 
     def tensor(self, kind: str, shape: Sequence[int], dtype: str, numbers: Numbers | None) -> str:
-        if prod(shape) > GREATEST or min(shape, default=1) < 1 or len(shape) > 5:
+        if prod(shape) > self.greatest or min(shape, default=1) < 1 or len(shape) > 5:
             raise Unsuitable
         name = self.name(kind)
         scale, zero_point = numbers or (0.0, 0)

@@ -211,9 +211,32 @@ def nameless() -> bytes:
     return s.called(s.concatenation([old, "x"], "joined", 8))
 
 
+def shifted(dtype: str = "int8") -> bytes:
+    """As `ring`, but what is joined stays inside: it can lie where the state lies."""
+    s = Stream(dtype)
+    v = s.variable("ring", (1, 12))
+    joined = s.concatenation([s.read(v, "old"), "x"], "joined", 16)
+    s.assign(v, s.slice(joined, "kept", 4, 12))
+    return s.called(s.slice(joined, "seen", 2, 11))
+
+
+def shifted_behind() -> bytes:
+    """What falls out of one ring goes into another; both have other readers before and after."""
+    s = Stream()
+    a, b = s.variable("a", (1, 8)), s.variable("b", (1, 6))
+    old_a, old_b = s.read(a, "old a"), s.read(b, "old b")
+    first = s.concatenation([old_a, "x"], "first", 12)
+    s.assign(a, s.slice(first, "kept a", 4, 8))
+    gone = s.slice(first, "gone", 0, 4)
+    second = s.concatenation([old_b, gone], "second", 10)
+    s.assign(b, s.slice(second, "kept b", 3, 6))
+    return s.called(s.slice(second, "seen", 1, 9), s.concatenation([old_a, old_b, gone], "all", 18))
+
+
 STATEFUL: tuple[Callable[[], bytes], ...] = (
     ring, read_twice, assigned_twice, assigned_before_read, never_assigned, never_read, assigned_to_itself,
     change_places, delay_line, read_late, output_is_state, output_is_new_state, constant_into_state, nameless,
+    shifted, shifted_behind,
 )  # fmt: skip
 
 

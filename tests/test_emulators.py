@@ -51,8 +51,8 @@ static inline void model_reset_state(void) { tc_probe_reset_state(); }
 SOURCE = """\
 #include "model.h"
 #ifdef TC_NODE_HOOK
-extern void tc_node_hook(int node, int output, const void *data, unsigned bytes);
-#define NODE_DONE(node) tc_node_hook(node, 0, tc_probe_arena + 8, 4)
+extern void tc_node_hook(int node, int output, unsigned offset, const void *data, unsigned bytes);
+#define NODE_DONE(node) tc_node_hook(node, 0, 0, tc_probe_arena + 8, 4)
 #else
 #define NODE_DONE(node) (void)0
 #endif

@@ -97,7 +97,7 @@ def test_says_what_the_model_computes(name: str, layers: bool) -> None:
     expected = ["tc:hello toy 3"]
     for index, vector in enumerate(VECTORS):
         output = bytes((byte + 1) & 0xFF for byte in vector).hex()
-        expected += [f"tc:node {index} 0 0 {output}"] * layers + [f"tc:output {index} 0 {output}"]
+        expected += [f"tc:node {index} 0 0 0 {output}"] * layers + [f"tc:output {index} 0 {output}"]
     assert lines[:-2] == expected
     assert lines[-1] == "tc:done 3"
     high_water = int(lines[-2].removeprefix("tc:stack "))

@@ -3,13 +3,13 @@
 import random
 from dataclasses import replace
 from itertools import permutations
-from time import perf_counter
+from time import perf_counter, process_time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinycompiler.memory import Buffer, Plan, alive_at, bytes_needed, check, draw, place
+from tinycompiler.memory import NO_OVERLAPS, Buffer, Overlaps, Plan, alive_at, bytes_needed, check, draw, place
 
 ALIGNMENTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -25,19 +25,35 @@ def lifetimes(draw_from: st.DrawFn, most: int = 14, steps: int = 8, largest: int
     return buffers
 
 
-def least_arena(buffers: list[Buffer]) -> int:
-    """By trying every order, each buffer directly above those before it with which it shares a step."""
+@st.composite
+def overlapping(draw_from: st.DrawFn, most: int, steps: int, largest: int) -> tuple[list[Buffer], Overlaps]:
+    """Buffers, some of which may begin under those that die where they are born: one such output for each step."""
+    buffers = draw_from(lifetimes(most=most, steps=steps, largest=largest))
+    overlaps: dict[tuple[str, str], int] = {}
+    outputs: dict[int, Buffer] = {}
+    for above in buffers:
+        born = [b for b in buffers if b.first == above.last and b.size and b is not above]
+        below = outputs.get(above.last) or (draw_from(st.sampled_from(born)) if born else None)
+        if below is None or below is above or (above.name, below.name) in overlaps or not draw_from(st.booleans()):
+            continue
+        outputs[above.last] = below
+        overlaps[below.name, above.name] = draw_from(st.integers(0, below.size - 1))
+    return buffers, overlaps
+
+
+def least_arena(buffers: list[Buffer], overlaps: Overlaps = NO_OVERLAPS) -> int:
+    """By trying every order of offsets, each buffer as low as those before it allow with which it shares a step."""
     real = [buffer for buffer in buffers if buffer.size]
     best = sum(buffer.size + buffer.alignment for buffer in real)
     for order in permutations(real):
-        ends: list[tuple[Buffer, int]] = []
+        starts: list[tuple[Buffer, int]] = []
         for buffer in order:
-            under = [end for other, end in ends if other.first <= buffer.last and buffer.first <= other.last]
-            start = max(under, default=0)
+            under = [(o, at) for o, at in starts if o.first <= buffer.last and buffer.first <= o.last]
+            start = max((at + overlaps.get((o.name, buffer.name), o.size) for o, at in under), default=0)
             while start % buffer.alignment:
                 start += 1
-            ends.append((buffer, start + buffer.size))
-        best = min(best, max((end for _, end in ends), default=0))
+            starts.append((buffer, start))
+        best = min(best, max((start + buffer.size for buffer, start in starts), default=0))
     return best
 
 
@@ -108,6 +124,46 @@ def test_proven_plans_are_optimal_more(buffers: list[Buffer]) -> None:
     plan = place(buffers)
     best = least_arena(buffers)
     assert plan.arena == best if plan.proven else plan.arena >= best
+
+
+@given(overlapping(most=6, steps=3, largest=40))
+@settings(max_examples=120)
+def test_plans_with_overlaps_are_optimal(drawn: tuple[list[Buffer], Overlaps]) -> None:
+    buffers, overlaps = drawn
+    plan = place(buffers, overlaps)
+    check(plan)
+    assert plan.proven
+    assert plan.lower_bound <= plan.arena == least_arena(buffers, overlaps)
+    assert place(buffers[::-1], overlaps).offsets == plan.offsets
+
+
+@pytest.mark.slow
+@given(overlapping(most=7, steps=5, largest=100))
+@settings(max_examples=100)
+def test_plans_with_overlaps_are_optimal_more(drawn: tuple[list[Buffer], Overlaps]) -> None:
+    buffers, overlaps = drawn
+    plan, best = place(buffers, overlaps), least_arena(buffers, overlaps)
+    check(plan)
+    assert plan.lower_bound <= best
+    assert plan.arena == best if plan.proven else plan.arena >= best
+
+
+@pytest.mark.slow
+@given(overlapping(most=25, steps=9, largest=200))
+@settings(max_examples=40)
+def test_every_plan_with_overlaps_is_sound(drawn: tuple[list[Buffer], Overlaps]) -> None:
+    buffers, overlaps = drawn
+    plan = place(buffers, overlaps, effort=300)
+    check(plan)
+    assert plan.lower_bound <= plan.arena <= place(buffers, effort=300).arena
+    for buffer in buffers:  # by pairs, where `check` paints
+        for other in buffers:
+            together = buffer.first <= other.last and other.first <= buffer.last
+            low, high = plan.offsets[buffer.name], plan.offsets[other.name]
+            if together and buffer is not other and buffer.size and other.size and low <= high:
+                apart = overlaps.get((buffer.name, other.name), buffer.size)
+                same = low == high and overlaps.get((other.name, buffer.name)) == 0
+                assert low + apart <= high or same
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -250,6 +306,22 @@ def test_five_hundred_buffers_in_seconds(seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_five_hundred_buffers_that_overlap(seed: int) -> None:
+    """A chain with shortcuts; each output may begin under the input that it uses up."""
+    rng = random.Random(seed)
+    buffers = [Buffer(f"t{i}", rng.randrange(1, 500) * 4, i, i + 1, 4) for i in range(400)]
+    overlaps = {(f"t{i + 1}", f"t{i}"): rng.randrange(buffers[i + 1].size // 4) * 4 for i in range(399)}
+    buffers += [Buffer(f"s{i}", rng.randrange(1, 300) * 4, 4 * i, 4 * i + rng.randrange(1, 12), 4) for i in range(100)]
+    start = process_time()
+    plan = place(buffers, overlaps)
+    assert process_time() - start < 20
+    check(plan)
+    assert plan.arena <= 1.1 * plan.lower_bound
+    assert place(buffers, overlaps) == plan
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_hard_tilings_stay_sound(seed: int) -> None:
     buffers = tiling(200, seed, steps=66, height=4096)
@@ -287,6 +359,25 @@ def test_check_names_both_buffers() -> None:
     plan = Plan(buffers, {"conv1": 0, "conv2": 9}, arena=20, lower_bound=20, peak_step=2, proven=True)
     with pytest.raises(AssertionError, match="conv1 and conv2 share bytes at step 2"):
         check(plan)
+
+
+def test_check_sees_what_an_overlapping_output_covers() -> None:
+    """Two inputs that meet under the output, which may lie under either; and lives that overlap for longer than a step.
+    """
+    buffers = (Buffer("a", 8, 0, 1), Buffer("out", 16, 1, 2), Buffer("b", 8, 0, 1))
+    overlaps = {("out", "a"): 0, ("out", "b"): 0}
+    good = Plan(buffers, {"a": 0, "out": 0, "b": 8}, 16, 16, 1, proven=True, overlaps=overlaps)
+    check(good)
+    with pytest.raises(AssertionError, match="a and b share bytes at step"):
+        check(replace(good, offsets={"a": 0, "out": 0, "b": 4}))
+    with pytest.raises(AssertionError, match="a and b share bytes at step 1"):
+        check(replace(good, buffers=(buffers[0], buffers[1], replace(buffers[2], first=1)), offsets={"a": 0, "out": 0, "b": 4}))
+    with pytest.raises(AssertionError, match="b and out share bytes at step 1"):
+        check(replace(good, buffers=(*buffers[:2], replace(buffers[2], last=2))))
+    with pytest.raises(AssertionError, match="a and out share bytes at step 1"):
+        check(replace(good, overlaps={("out", "a"): 4, ("out", "b"): 0}))
+    with pytest.raises(AssertionError, match="overlap others at step 1"):
+        check(replace(good, overlaps={**overlaps, ("b", "a"): 0}))
 
 
 def test_check_refuses_malformed_plans() -> None:

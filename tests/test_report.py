@@ -18,10 +18,12 @@ from tinycompiler import errors
 from tinycompiler.board import load
 from tinycompiler.build import Elf, StackBound
 from tinycompiler.compile import Compiled, compile_model
-from tinycompiler.elf import FlashUse, Memory, RamUse, RegionUse
+from tinycompiler.elf import FlashUse, Memory, RamUse, RegionUse, Symbol
 from tinycompiler.emulators import Run
 from tinycompiler.ops import Numerics
-from tinycompiler.report import Report, bar, load_report, make, markdown, table, terminal
+from tinycompiler.report import Report, make
+from tinycompiler.report_file import load_report
+from tinycompiler.report_text import bar, markdown, table, terminal
 from tinycompiler.verify import Difference, Verification
 
 SCHEMA = json.loads((Path(tinycompiler.__file__).parent / "report_schema.json").read_text())
@@ -89,7 +91,10 @@ def image(compiled: Compiled, *, code: int = 4000) -> Elf:
         RegionUse(board.ram.name, "ram", ram.used, ram.capacity),
     )
     stack = StackBound(bytes=180, path=("reset_handler", "main", "tc_digits_invoke"), frames={})
-    return cast(Elf, SimpleNamespace(memory=Memory(regions, flash, ram), stack=stack, toolchain="gcc 12.2.1"))
+    symbols = (Symbol("tc_digits_node_0", 0x100, 40, "func"), Symbol("main", 0x200, 60, "func"))
+    return cast(
+        Elf, SimpleNamespace(memory=Memory(regions, flash, ram), stack=stack, toolchain="gcc 12.2.1", symbols=symbols)
+    )
 
 
 def ran(compiled: Compiled) -> Run:
@@ -106,6 +111,7 @@ def report_of(compiled: Compiled, **more: Any) -> Report:
     c = compiled
     return make(
         network=c.network,
+        unpruned=c.unpruned,
         calls=c.calls,
         layout=c.layout,
         program=c.program,

@@ -33,7 +33,7 @@ static uint8_t tc_toy_state[12];
 extern const uint8_t tc_toy_w_0[];
 static const uint8_t tc_toy_t_0[2] = {0, 1};
 #ifdef TC_NODE_HOOK
-extern void tc_node_hook(int node, int output, const void *data, unsigned bytes);
+extern void tc_node_hook(int node, int output, unsigned offset, const void *data, unsigned bytes);
 #endif
 @EXTRA@
 int tc_toy_init(void) { tc_toy_reset_state(); return 0; }
@@ -50,7 +50,7 @@ void tc_toy_invoke(void)
 {
     tc_toy_node_0();
 #ifdef TC_NODE_HOOK
-    tc_node_hook(0, 0, tc_toy_arena + 8, 4);
+    tc_node_hook(0, 0, 0, tc_toy_arena + 8, 4);
 #endif
 }
 """

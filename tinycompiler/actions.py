@@ -6,11 +6,12 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinycompiler import catalog, reference
+from tinycompiler import catalog, reference, report_diff
 from tinycompiler import verify as verification
 from tinycompiler.board import CORES, Board, load
 from tinycompiler.build import Elf, toolchain
@@ -25,10 +26,15 @@ from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
 from tinycompiler.output import read as read_output
 from tinycompiler.output import write
+from tinycompiler.passes import optimize
+from tinycompiler.planning import Goals
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
 from tinycompiler.readers.signatures import as_data, choice_of
-from tinycompiler.report import Report, load_report, make, markdown, table, terminal
+from tinycompiler.report import Report, make, warnings
+from tinycompiler.report_file import load_report
+from tinycompiler.report_html import diff_page, page
+from tinycompiler.report_text import markdown, table, terminal
 from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector, extreme_vectors, random_vectors, user_vectors
 
@@ -58,7 +64,9 @@ def check(options: Namespace) -> Outcome:
         "network": as_data(found.file),
         "board": board.name if board else None,
         "blockers": [blocker.data for blocker in against],
+        "warnings": [] if against else warnings(optimize(found.sound)),
         "plan": None,
+        "pruning": None,
         "shortfall": None,
     }
     choice = [f"network: {choice_of(found.file)}"] if choice_of(found.file) else []
@@ -68,12 +76,12 @@ def check(options: Namespace) -> Outcome:
     if board is not None:
         compiled = _compiled(options, board)
         report = _report(compiled, without_elf="`check` links nothing")
-        data |= {"plan": report.data["plan"], "shortfall": report.data["shortfall"]}
+        data |= {key: report.data[key] for key in ("plan", "pruning", "shortfall")}
         code = 0 if report.data["shortfall"] is None else DoesNotFit.exit_code
         return Outcome("\n".join([terminal(report), *choice]), data, code)
     graph = found.sound
     summary = f"{options.model.name}: no blockers, {len(graph.nodes)} operators, {graph.total_macs:,} MACs"
-    return Outcome("\n".join([summary, *choice]), data)
+    return Outcome("\n".join([summary, *(f"WARNING: {w}" for w in data["warnings"]), *choice]), data)
 
 
 def compile_(options: Namespace) -> Outcome:
@@ -135,7 +143,7 @@ def verify(options: Namespace) -> Outcome:
     result = verification.compare(compiled.network, compiled.calls, vectors, runs, judge, layers=False)
     if options.layers:
         hooked = verification.execute(
-            compiled.program, board, vectors, emulator=options.emulator, progress=progress, layers=True
+            compiled.program, compiled.board, vectors, emulator=options.emulator, progress=progress, layers=True
         )
         layers = verification.compare(compiled.network, compiled.calls, vectors, hooked, judge, layers=True)
         result = replace(
@@ -150,13 +158,15 @@ def verify(options: Namespace) -> Outcome:
 
 
 def report(options: Namespace) -> Outcome:
-    """The report that compile left."""
-    try:
-        found = load_report(options.output)
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{options.output}: no report of `tinycompiler compile` there ({problem})") from problem
-    text = markdown(found) if options.markdown else terminal(found, verbose=options.verbose)
-    return Outcome(text, found.data)
+    """The report that compile left, or what changed between two."""
+    if options.diff:
+        data = report_diff.compare(*(_loaded(place) for place in options.diff))
+        form = {"markdown": report_diff.markdown, "html": diff_page}.get(options.form, report_diff.terminal)
+        return Outcome(form(data), data)
+    found = _loaded(options.output)
+    if options.form is None:
+        return Outcome(terminal(found, verbose=options.verbose), found.data)
+    return Outcome({"markdown": markdown, "html": page}[options.form](found), found.data)
 
 
 def boards(options: Namespace) -> Outcome:
@@ -200,8 +210,16 @@ def doctor(_: Namespace) -> Outcome:
 
 
 def _compiled(options: Namespace, board: Board) -> Compiled:
-    numerics = Numerics(options.numerics)
-    return compile_model(options.model, board, numerics, io=options.io, signature=options.signature)
+    """The program, as the options wish it."""
+    return compile_model(
+        options.model,
+        board,
+        Numerics(options.numerics),
+        io=options.io,
+        signature=options.signature,
+        goals=Goals(not options.no_fusion, options.max_slowdown, options.arena_budget),
+        place=options.place,
+    )
 
 
 def _shown_report(report: Report, compiled: Compiled, options: Namespace) -> str:
@@ -254,6 +272,7 @@ def _report(
 ) -> Report:
     return make(
         network=compiled.network,
+        unpruned=compiled.unpruned,
         calls=compiled.calls,
         layout=compiled.layout,
         program=compiled.program,
@@ -263,7 +282,16 @@ def _report(
         run=run,
         verification=result,
         without_elf=without_elf,
+        goals=compiled.goals,
+        integer=compiled.integer,
     )
+
+
+def _loaded(place: Path) -> Report:
+    try:
+        return load_report(place)
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{place}: no report of `tinycompiler compile` there ({problem})") from problem
 
 
 def _stopped(noun: str, compiled: Compiled) -> Outcome:
@@ -293,7 +321,7 @@ def _output_files(
     compiled: Compiled, report: Report, elf: Elf | None, vectors: Sequence[Vector]
 ) -> dict[str, str | bytes]:
     """Everything that `compile` leaves behind."""
-    files: dict[str, str | bytes] = {**compiled.program.files, "report.json": report.json}
+    files: dict[str, str | bytes] = {**compiled.program.files, "report.json": report.json, "report.html": page(report)}
     name, board, graph = compiled.program.name, compiled.board, compiled.graph
     if elf is not None:
         files[f"firmware/{name}.elf"] = elf.image

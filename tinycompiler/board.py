@@ -5,6 +5,9 @@ key and refuses what it does not know, because a misspelt key would otherwise si
 
 Decisions:
 * The regions are what the linker and the emulator get, exactly; a part's aliases and its peripherals are not regions.
+  Pieces of RAM that lie one behind another and have their clock after reset are one region: a tensor may cross them.
+* `Region.speed` is a rank, not a number of cycles: it says in which order regions are filled, and datasheets give no
+  more that holds for every access. All that is wrong with the regions is told at once; of other keys, the first.
 * `Board.clock_hz` is the part's highest core clock: reports use it to turn cycles into milliseconds. The verify
   firmware itself leaves the clock tree as reset leaves it (correct bytes need no speed, and a PLL is one more thing
   that an emulator would have to model); `Console.clock_hz` is the clock that the UART really gets then.
@@ -13,15 +16,15 @@ Decisions:
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from tinycompiler.errors import BoardError
 from tinycompiler.resources import folder
+from tinycompiler.toml_table import Table
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,15 @@ class Region:
     address: int
     size: int
     source: str
-    default: bool  # where code and weights (flash), or data, arena and stack (ram) go
+    default: bool  # where code and weights (flash), or data and stack (ram) go
+    speed: int = 1  # rank, 1 is the fastest: what is planned goes there first
+    clock_register: int | None = None  # where start-up sets `clock_mask`, for RAM that reset leaves without a clock
+    clock_mask: int = 0
+
+    @property
+    def first(self) -> int:
+        """Where programs may begin to put something: no variable at address 0, which C takes for no object."""
+        return 16 if self.kind == "ram" and self.address == 0 else self.address
 
     @property
     def end(self) -> int:
@@ -125,6 +136,7 @@ class Board:
     reserve_ram: int  # left to the application
     reserve_stack: int  # for the frames of the application's interrupt handlers
     source: str
+    stack_region: str | None = None  # None: the default one
 
     @property
     def flash(self) -> Region:
@@ -133,8 +145,27 @@ class Board:
 
     @property
     def ram(self) -> Region:
-        """Where data, arena and stack go."""
+        """Where data goes, and what is not placed elsewhere."""
         return self._default("ram")
+
+    @property
+    def stack(self) -> Region:
+        """Where the stack goes."""
+        return self.ram if self.stack_region is None else self.region(self.stack_region)
+
+    @property
+    def rams(self) -> tuple[Region, ...]:
+        """RAM in order of preference: the fastest first, of these the default one, then the largest."""
+        rams = [region for region in self.regions if region.kind == "ram"]
+        return tuple(sorted(rams, key=lambda r: (r.speed, not r.default, -r.size, r.address)))
+
+    def region(self, name: str) -> Region:
+        return next(region for region in self.regions if region.name == name)
+
+    def capacity(self, region: Region) -> int:
+        """Its bytes without what is left to the application."""
+        reserved = {self.flash.name: self.reserve_flash, self.ram.name: self.reserve_ram}
+        return max(0, region.end - region.first) - reserved.get(region.name, 0)
 
     def _default(self, kind: str) -> Region:
         return next(region for region in self.regions if region.kind == kind and region.default)
@@ -155,7 +186,7 @@ def load(name_or_path: str) -> Board:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise BoardError(f"board {name_or_path}: cannot read it as TOML: {problem}") from None
-    return _board(path.stem, _Table(f"board {name_or_path}", table))
+    return _board(path.stem, Table(f"board {name_or_path}", table))
 
 
 def _find(name_or_path: str) -> Path:
@@ -170,54 +201,7 @@ def _find(name_or_path: str) -> Path:
     raise BoardError(f"unknown board {name_or_path!r}; known are {known}; or give the path of a TOML file")
 
 
-class _Table:
-    """A TOML table that knows its place, and which of its keys nobody asked for."""
-
-    def __init__(self, place: str, values: dict[str, Any]) -> None:
-        self.place = place
-        self._values = dict(values)
-
-    def take(self, key: str, kind: type, wanted: str) -> Any:
-        if key not in self._values:
-            raise BoardError(f"{self.place}: key {key!r} is missing; wanted {wanted}")
-        value = self._values.pop(key)
-        if type(value) is not kind:  # not isinstance: a TOML true is not a size
-            raise BoardError(f"{self.place}: {key} is {value!r}; wanted {wanted}")
-        return value
-
-    def text(self, key: str, among: Mapping[str, object] | tuple[str, ...] = ()) -> str:
-        value: str = self.take(key, str, "a text")
-        if not value or (among and value not in among):
-            wanted = ", ".join(among) if among else "a text that is not empty"
-            raise BoardError(f"{self.place}: {key} is {value!r}; wanted one of: {wanted}")
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        return self.text(key) if key in self._values else None
-
-    def number(self, key: str, *, least: int = 0) -> int:
-        value: int = self.take(key, int, "a whole number")
-        if not least <= value < 2**32:
-            raise BoardError(f"{self.place}: {key} is {value}; wanted {least} to 2^32 - 1")
-        return value
-
-    def table(self, key: str) -> "_Table":
-        return _Table(f"{self.place}, [{key}]", self.take(key, dict, "a table"))
-
-    def has(self, key: str) -> bool:
-        return key in self._values
-
-    def left(self) -> tuple[str, ...]:
-        return tuple(self._values)
-
-    def finish(self) -> None:
-        if self._values:
-            raise BoardError(
-                f"{self.place}: unknown key {sorted(self._values)[0]!r}; remove it or correct its spelling"
-            )
-
-
-def _board(name: str, table: _Table) -> Board:
+def _board(name: str, table: Table) -> Board:
     reserve = table.table("reserve")
     board = Board(
         name=name,
@@ -230,6 +214,7 @@ def _board(name: str, table: _Table) -> Board:
         console=_console(table.table("console")),
         renode=_renode(table.table("renode")) if table.has("renode") else None,
         boot=table.optional_text("boot"),
+        stack_region=table.optional_text("stack_region"),
         reserve_flash=reserve.number("flash"),
         reserve_ram=reserve.number("ram"),
         reserve_stack=reserve.number("stack"),
@@ -237,28 +222,45 @@ def _board(name: str, table: _Table) -> Board:
     )
     reserve.finish()
     table.finish()
+    rams = [region.name for region in board.rams]
+    if board.stack_region not in (None, *rams):
+        raise BoardError(f"{table.place}: stack_region is {board.stack_region!r}; wanted one of: {', '.join(rams)}")
     _check_files(table.place, board)
     return board
 
 
-def _regions(table: _Table) -> tuple[Region, ...]:
+def _regions(table: Table) -> tuple[Region, ...]:
     entries = table.take("region", list, "one or more [[region]] tables")
-    regions = tuple(_region(f"{table.place}, [[region]] {index}", entry) for index, entry in enumerate(entries))
-    for kind in ("flash", "ram"):
+    regions, problems = [], []
+    for index, entry in enumerate(entries):
+        try:
+            regions.append(_region(f"{table.place}, [[region]] {index}", entry))
+        except BoardError as problem:
+            problems.append(str(problem))
+    problems += [f"{table.place}: {problem}" for problem in _clashes(regions)]
+    for kind in () if problems else ("flash", "ram"):
         count = sum(region.kind == kind and region.default for region in regions)
         if count != 1:
-            raise BoardError(f"{table.place}: {count} {kind} regions have default = true; wanted exactly one")
-    ordered = sorted(regions, key=lambda region: region.address)
-    for low, high in pairwise(ordered):
-        if low.end > high.address:
-            raise BoardError(f"{table.place}: regions {low.name} and {high.name} overlap; correct address or size")
-    return regions
+            problems.append(f"{table.place}: {count} {kind} regions have default = true; wanted exactly one")
+    if problems:
+        raise BoardError("\n".join(problems))
+    return tuple(regions)
+
+
+def _clashes(regions: Sequence[Region]) -> Iterator[str]:
+    """What is wrong between regions. Names become macros and sections, so case does not tell them apart."""
+    for one, other in combinations(sorted(regions, key=lambda region: region.address), 2):
+        if one.name.lower() == other.name.lower():
+            yield f"two regions are called {one.name}; rename one"
+        if other.address < one.end:
+            yield f"regions {one.name} and {other.name} overlap; correct address or size"
 
 
 def _region(place: str, entry: object) -> Region:
     if not isinstance(entry, dict):
         raise BoardError(f"{place}: is {entry!r}; wanted a table")
-    table = _Table(place, entry)
+    table = Table(place, entry)
+    clocked = table.has("clock_register")
     region = Region(
         name=table.text("name"),
         kind=table.text("kind", among=("flash", "ram")),
@@ -266,14 +268,19 @@ def _region(place: str, entry: object) -> Region:
         size=table.number("size", least=1),
         source=table.text("source"),
         default=table.take("default", bool, "true or false"),
+        speed=table.number("speed", least=1) if table.has("speed") else 1,
+        clock_register=table.number("clock_register") if clocked else None,
+        clock_mask=table.number("clock_mask") if clocked else 0,
     )
     table.finish()
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", region.name):
+        raise BoardError(f"{place}: {region.name!r} cannot name a section; wanted letters, digits and _")
     if region.end > 2**32:
         raise BoardError(f"{place}: region {region.name} ends behind 2^32; correct address or size")
     return region
 
 
-def _console(table: _Table) -> Console:
+def _console(table: Table) -> Console:
     settings = table.table("settings")
     console = Console(
         driver=table.text("driver"),
@@ -292,7 +299,7 @@ def _console(table: _Table) -> Console:
     return console
 
 
-def _renode(table: _Table) -> Renode:
+def _renode(table: Table) -> Renode:
     options = table.take("uart_options", list, "a list of texts")
     if not all(isinstance(option, str) for option in options):
         raise BoardError(f"{table.place}: uart_options is {options!r}; wanted a list of texts")

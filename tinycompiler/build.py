@@ -217,7 +217,8 @@ class _Work:
         program = sorted(path.relative_to(self.folder) for path in self.folder.glob("program/**/*.c"))
         jobs = [(source, hook) for source in program]
         jobs.append((Path("firmware/main_verify.c"), main))
-        jobs += [(Path("firmware") / name, FIRMWARE_FLAGS) for name in ("startup.c", "protocol.c", "mem.c")]
+        jobs.append((Path("firmware/startup.c"), (*FIRMWARE_FLAGS, *self._clocks())))
+        jobs += [(Path("firmware") / name, FIRMWARE_FLAGS) for name in ("protocol.c", "mem.c")]
         jobs.append((Path(f"firmware/console_{self.board.console.driver}.c"), (*FIRMWARE_FLAGS, *self._console())))
         jobs.append((Path("vectors.S"), ()))
         if self.board.boot is not None:
@@ -235,9 +236,18 @@ class _Work:
         values = {"address": console.address, "clock_hz": console.clock_hz, "baud": console.baud, **console.settings}
         return tuple(f"-DCONSOLE_{key.upper()}={value}u" for key, value in values.items())
 
+    def _clocks(self) -> tuple[str, ...]:
+        """What start-up has to switch on before it touches any RAM."""
+        clocked = [r for r in self.board.regions if r.clock_register is not None]
+        enables = " ".join(f"CLOCK({r.clock_register}u, {r.clock_mask}u)" for r in clocked)
+        return (f"-DRAM_CLOCKS={enables}",) if enables else ()
+
     def link(self, *, stack_bytes: int) -> bytes:
         objects = sorted(str(path.relative_to(self.folder)) for path in self.folder.glob("objects/*.o"))
-        options = ("--gc-sections", "--build-id=none", f"--defsym=__stack_size={stack_bytes}", "--fatal-warnings")
+        options = (
+            *("--gc-sections", "--build-id=none", f"--defsym=__stack_size={stack_bytes}", "--fatal-warnings"),
+            "--no-check-sections",  # windows of regions that lie close overlap
+        )
         flags = (*self.board.core.flags, "-nostdlib", "-T", "linker.ld", *(f"-Wl,{option}" for option in options))
         self._gcc(f"linking for {self.board.name}", *flags, *objects, "-lgcc", "-o", "firmware.elf")
         return (self.folder / "firmware.elf").read_bytes()
@@ -272,8 +282,11 @@ def linker_script(board: Board) -> str:
     )
     return environment.from_string(template).render(
         board=board.name,
-        flash_address=board.flash.address,
-        ram_address=board.ram.address,
+        flash=board.flash,
+        ram=board.ram,
+        stack=board.stack,
+        others=[region for region in board.regions if not region.default],
+        memory={r.name: r.kind.upper() if r.default else f"REGION_{r.name}" for r in board.regions},
         window=WINDOW,
         boot=board.boot is not None,
     )

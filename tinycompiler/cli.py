@@ -10,6 +10,7 @@ from typing import Any
 from tinycompiler import __version__, actions
 from tinycompiler.errors import TinyCompilerError
 from tinycompiler.ops import Numerics
+from tinycompiler.planning import SLOWDOWN
 from tinycompiler.progress import Progress
 
 EPILOG = (
@@ -53,10 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", actions.check, "name every blocker of a model at once; needs no compiler")
     _model(check)
     _board(check, required=False)
+    _planning(check)
 
     compile_ = _command(commands, "compile", actions.compile_, "write C sources, weights, manifest and fit report")
     _model(compile_)
     _board(compile_)
+    _planning(compile_)
     compile_.add_argument("-o", "--output", type=Path, help="folder to write")
     compile_.add_argument("--stop", choices=STOPS, help="print that noun of the line, and leave")
     compile_.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
@@ -65,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("model", type=Path, metavar="MODEL|OUT", help=".tflite file, or folder written by compile")
     _numerics(run)
     _board(run)
+    _planning(run)
     _execution(run)
     run.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
@@ -73,14 +77,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _model(verify)
     _board(verify)
+    _planning(verify)
     _execution(verify)
     verify.add_argument("-n", type=_positive, default=8, help="random inputs beside the extremes (default 8)")
     verify.add_argument("--layers", action="store_true", help="also compare every intermediate tensor")
     verify.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
-    report = _command(commands, "report", actions.report, "show the report in an output folder")
-    report.add_argument("output", type=Path, metavar="OUT", help="folder written by compile")
-    report.add_argument("--markdown", action="store_true", help="as Markdown")
+    report = _command(commands, "report", actions.report, "show the report in an output folder, or what changed")
+    which = report.add_mutually_exclusive_group(required=True)
+    place = "folder written by compile, or file that --json of compile, run or verify was written to"
+    which.add_argument("output", type=Path, nargs="?", metavar="OUT", help=place)
+    which.add_argument("--diff", type=Path, nargs=2, metavar=("OLD", "NEW"), help="what changed between two of them")
+    form = report.add_mutually_exclusive_group()
+    for name, text in (("markdown", "as Markdown"), ("html", "as one HTML page, with pictures")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=text)
     report.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
     for name, action, text in (
@@ -123,6 +133,26 @@ def _board(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     )
 
 
+def _planning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--arena-budget", type=_bytes, metavar="BYTES", help="the most that the arena may take")
+    parser.add_argument(
+        "--max-slowdown",
+        type=_percent,
+        default=SLOWDOWN,
+        metavar="PERCENT",
+        help=f"instructions that computing row by row may add, to save memory (default {100 * SLOWDOWN:g})",
+    )
+    parser.add_argument("--no-fusion", action="store_true", help="every layer as a whole: none row by row with another")
+    parser.add_argument(
+        "--place",
+        action="append",
+        default=[],
+        metavar="WHAT=REGION",
+        help="where input, output, arena, state, stack, weights or a tensor of that name goes, such as input=sram2; "
+        "may be given several times",
+    )
+
+
 def _execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, help=".npy or .npz with inputs")
     parser.add_argument("--seed", type=_seed, default=0, help="of random inputs (default 0)")
@@ -143,6 +173,21 @@ def _positive(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _integer(text, least=0)
+
+
+def _bytes(text: str) -> int:
+    return _integer(text, least=0)
+
+
+def _percent(text: str) -> float:
+    """A share, from a number of percent."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a number of percent, 0 or more")
+    return value / 100
 
 
 def _integer(text: str, *, least: int) -> int:

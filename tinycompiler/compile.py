@@ -10,13 +10,18 @@ from tinycompiler.build import Elf, build
 from tinycompiler.emit import Program, Source, emit
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls, NoKernel, lower
-from tinycompiler.lifetimes import Layout, lay_out
+from tinycompiler.lifetimes import Layout
 from tinycompiler.ops import Numerics
-from tinycompiler.passes import optimize
+from tinycompiler.passes import PASSES, optimize
 from tinycompiler.passes.edges import with_io
+from tinycompiler.passes.prune_channels import prune_channels
+from tinycompiler.places import rooms_beside, with_places
+from tinycompiler.planning import USUAL, Goals, plan
 from tinycompiler.readers.blocker import Blocker, objection
 from tinycompiler.readers.file import File
 from tinycompiler.readers.network import Inspection, inspect
+from tinycompiler.shortfall import others_in
+from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector
 
 
@@ -27,31 +32,52 @@ class Compiled:
     file: File
     network: Graph
     """As read."""
+    unpruned: Graph
+    """After the passes that leave every channel there."""
     graph: Graph
-    """After the passes."""
+    """After all passes."""
     calls: Calls
     layout: Layout
     program: Program
     source: Source
     board: Board
+    """With its stack where the user wants it."""
+    goals: Goals
+
+    def integer(self) -> Graph | None:
+        """The graph with int8 inputs and outputs, where it has float ones now."""
+        graph = optimize(with_io(self.network, "int8"))
+        now = [self.graph.tensors[name].dtype for name in (*self.graph.inputs, *self.graph.outputs)]
+        return graph if DType.FLOAT32 in now else None
 
 
 def compile_model(
-    path: Path, board: Board, numerics: Numerics, *, io: str | None = None, signature: str | None = None
+    path: Path,
+    board: Board,
+    numerics: Numerics,
+    *,
+    io: str | None = None,
+    signature: str | None = None,
+    goals: Goals = USUAL,
+    place: Sequence[str] = (),
 ) -> Compiled:
-    """read → optimize → lower → place → emit. Raises ModelError with every blocker.
+    """read → optimize → lower → place → emit. Raises ModelError with every blocker, UsageError for a wrong `place`.
 
     `io` is what the API takes and gives: int8, float, or None for the file's own types. `signature` chooses one of
-    several networks in the file.
+    several networks in the file. `place`: see places.py.
     """
     found = inspect(path, numerics, signature=signature)
     network = found.network(path.name)
     source = Source(path.name, hashlib.sha256(found.file.data).hexdigest())
-    graph = optimize(with_io(network, io))
-    calls = lower(graph, board.core)
-    layout = lay_out(calls)
+    pruning = PASSES.index(prune_channels)
+    unpruned = optimize(with_io(network, io), PASSES[:pruning])
+    graph = optimize(unpruned, PASSES[pruning:])
+    board, places = with_places(board, graph, place)
+    goals = replace(goals, places=places)
+    planned = plan(graph, board.core, goals)
+    calls, layout = planned.calls, planned.layout
     program = emit(calls, layout, source)
-    return Compiled(found.file, network, graph, calls, layout, program, source, board)
+    return Compiled(found.file, network, unpruned, calls.graph, calls, layout, program, source, board, goals)
 
 
 def blockers(found: Inspection, core: Core) -> list[Blocker]:
@@ -67,7 +93,27 @@ def blockers(found: Inspection, core: Core) -> list[Blocker]:
 
 
 def link(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf]:
-    """The image, and the program with the stack that the image was found to need."""
+    """The image, and the program with the stack that the image was found to need.
+
+    Where a region is too small because stack or variables take more of it than was expected, everything is planned
+    again with what they take.
+    """
     elf = build(compiled.program, compiled.board, vectors=[v.bytes for v in vectors])
+    if not elf.memory.fits and (again := _replanned(compiled, elf)):
+        compiled, elf = again, build(again.program, again.board, vectors=[v.bytes for v in vectors])
     measured = emit(compiled.calls, compiled.layout, compiled.source, stack_bytes=elf.model_stack.bytes)
     return replace(compiled, program=measured), elf
+
+
+def _replanned(compiled: Compiled, elf: Elf) -> Compiled | None:
+    """With the room that the linked file leaves, if the planner finds a way then."""
+    rooms = rooms_beside(compiled.board, others_in(elf, compiled.layout))
+    if len(rooms) < 2:
+        return None
+    goals = replace(compiled.goals, places=replace(compiled.goals.places, rooms=rooms))
+    planned = plan(compiled.graph, compiled.board.core, goals)
+    if planned.layout.plan.excess:
+        return None
+    program = emit(planned.calls, planned.layout, compiled.source)
+    calls, layout = planned.calls, planned.layout
+    return replace(compiled, graph=calls.graph, calls=calls, layout=layout, program=program, goals=goals)

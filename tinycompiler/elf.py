@@ -1,11 +1,13 @@
 """What an ELF file holds, and how much of the board's memory it takes.
 
 The verdict "it fits" is taken here, on the linked file and nothing else. A program that is too large still links (the
-linker script gives it a window larger than the part), so that `memory` can say by how many bytes.
+linker script gives it a window larger than the part), so that `memory` can say by how many bytes. Windows of regions
+that lie close overlap: whose a section is therefore tells its name, `.ram.<region>` and `.weights.<region>` being those
+that the linker script makes for regions other than the default ones.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from elftools.elf.constants import SH_FLAGS
@@ -38,7 +40,7 @@ class Section:
     load_address: int
     size: int
     in_flash: bool  # has bytes in the image
-    in_ram: bool  # lives in RAM when the program runs
+    region: str  # where it is when the program runs
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class FlashUse:
 
     used: int
     capacity: int
-    weights: int
+    weights: int  # those too that start-up copies to RAM
     tables: int
     code: int  # the rest: instructions, the interrupt table, initial data, gaps for alignment
     vectors: int
@@ -83,13 +85,13 @@ class FlashUse:
 
 @dataclass(frozen=True)
 class RamUse:
-    """Bytes of RAM, linked. `used` = `arena` + `state` + `static` + `stack`."""
+    """Bytes of RAM in all regions together, linked. `used` = `arena` + `state` + `static` + `stack`."""
 
     used: int
-    capacity: int
+    capacity: int  # of the regions in use
     arena: int
     state: int
-    static: int  # the rest of .data and .bss, gaps for alignment included
+    static: int  # the rest of .data and .bss, weights that were placed in RAM, gaps for alignment
     stack: int  # the worst case, see build.py
 
 
@@ -108,8 +110,8 @@ class Memory:
 
     @property
     def spare_flash(self) -> int:
-        """Bytes of flash left for test inputs; 0 when it does not fit."""
-        return max(0, self.flash.capacity - self.flash.used)
+        """Bytes of flash left for test inputs, in the fullest region in use; 0 when it does not fit."""
+        return max(0, min(r.capacity - r.used for r in self.regions if r.kind == "flash" and r.used))
 
     @property
     def vectors_fit(self) -> bool:
@@ -138,13 +140,18 @@ def _sections(elf: ELFFile, board: Board) -> tuple[Section, ...]:
         load = next((s for s in loads if has_bytes and s.section_in_segment(section)), None)
         shift = 0 if load is None else load["p_paddr"] - load["p_vaddr"]
         address: int = section["sh_addr"]
-        in_ram = _within(address, board.ram)
-        found.append(Section(section.name, address, address + shift, section["sh_size"], has_bytes, in_ram))
+        region = _region_of(section.name, board)
+        found.append(Section(section.name, address, address + shift, section["sh_size"], has_bytes, region))
     return tuple(sorted(found, key=lambda section: section.address))
 
 
-def _within(address: int, region: Region) -> bool:
-    return region.address <= address < region.address + WINDOW
+def _region_of(section: str, board: Board) -> str:
+    _, kind, *region = section.split(".")
+    if kind in ("ram", "weights"):
+        return region[0]
+    if section == STACK:
+        return board.stack.name
+    return board.ram.name if kind in ("data", "bss") else board.flash.name
 
 
 def _symbols(elf: ELFFile) -> tuple[Symbol, ...]:
@@ -162,44 +169,43 @@ def _symbols(elf: ELFFile) -> tuple[Symbol, ...]:
 
 def memory(contents: Contents, board: Board, *, prefix: str) -> Memory:
     """Count the bytes of each region. `prefix` is that of the model's symbols, "tc_<name>_"."""
-    flash = _flash(contents, board, prefix)
-    ram = _ram(contents, board, prefix)
-    used = {board.flash.name: flash.used, board.ram.name: ram.used}
-    reserved = {board.flash.name: board.reserve_flash, board.ram.name: board.reserve_ram}
-    regions = tuple(
-        RegionUse(r.name, r.kind, used.get(r.name, 0), r.size - reserved.get(r.name, 0)) for r in board.regions
-    )
-    return Memory(regions, flash, ram)
+    used = {region.name: _used(contents, region, board) for region in board.regions}
+    regions = tuple(RegionUse(r.name, r.kind, used[r.name], board.capacity(r)) for r in board.regions)
+    flash = [r for r in regions if r.kind == "flash" and (r.used or r.name == board.flash.name)]
+    ram = [r for r in regions if r.kind == "ram" and (r.used or r.name == board.ram.name)]
+    return Memory(regions, _flash(contents, flash, prefix), _ram(contents, ram, prefix))
 
 
-def _flash(contents: Contents, board: Board, prefix: str) -> FlashUse:
-    loaded = [section for section in contents.sections if section.in_flash]
-    product = [section for section in loaded if section.name != VECTORS]
-    used = max((section.load_address + section.size for section in product), default=board.flash.address)
-    used -= board.flash.address
-    constants = [symbol for symbol in contents.symbols if _within(symbol.address, board.flash)]
-    weights = _sizes(constants, f"{prefix}w_")
-    tables = _sizes(constants, f"{prefix}t_")
+def _used(contents: Contents, region: Region, board: Board) -> int:
+    """Bytes from the region's begin to the end of what lies there; in flash that is what a loader writes there."""
+    ends = [s.address + s.size for s in contents.sections if s.region == region.name and s.name != VECTORS]
+    if region == board.flash:
+        away = {r.name for r in board.regions if r.kind == "flash" and r != region}
+        loaded = [s for s in contents.sections if s.in_flash and s.name != VECTORS and s.region not in away]
+        ends = [s.load_address + s.size for s in loaded]
+    return max(ends, default=region.first) - region.first
+
+
+def _flash(contents: Contents, regions: Sequence[RegionUse], prefix: str) -> FlashUse:
+    used = sum(region.used for region in regions)
+    weights, tables = _sizes(contents.symbols, f"{prefix}w_"), _sizes(contents.symbols, f"{prefix}t_")
     return FlashUse(
         used=used,
-        capacity=board.flash.size - board.reserve_flash,
+        capacity=sum(region.capacity for region in regions),
         weights=weights,
         tables=tables,
         code=used - weights - tables,
-        vectors=sum(section.size for section in loaded if section.name == VECTORS),
+        vectors=sum(section.size for section in contents.sections if section.name == VECTORS),
     )
 
 
-def _ram(contents: Contents, board: Board, prefix: str) -> RamUse:
-    living = [section for section in contents.sections if section.in_ram]
-    used = max((section.address + section.size for section in living), default=board.ram.address) - board.ram.address
-    variables = [symbol for symbol in contents.symbols if _within(symbol.address, board.ram)]
-    arena = _sizes(variables, f"{prefix}arena")
-    state = _sizes(variables, f"{prefix}state")
-    stack = sum(section.size for section in living if section.name == STACK)
+def _ram(contents: Contents, regions: Sequence[RegionUse], prefix: str) -> RamUse:
+    used = sum(region.used for region in regions)
+    arena, state = _sizes(contents.symbols, f"{prefix}arena"), _sizes(contents.symbols, f"{prefix}state")
+    stack = sum(section.size for section in contents.sections if section.name == STACK)
     return RamUse(
         used=used,
-        capacity=board.ram.size - board.reserve_ram,
+        capacity=sum(region.capacity for region in regions),
         arena=arena,
         state=state,
         static=used - arena - state - stack,

@@ -8,7 +8,7 @@ or on the order of a dictionary that the graph did not give.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from typing import Any
@@ -17,9 +17,11 @@ import jinja2
 import numpy as np
 
 from tinycompiler import __version__
-from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation
+from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation, Run
 from tinycompiler.kernels.movement import flat_bytes
+from tinycompiler.kernels.runs import RowSource
 from tinycompiler.lifetimes import Layout
+from tinycompiler.memory import Part
 from tinycompiler.ops import Numerics
 from tinycompiler.resources import folder
 from tinycompiler.tensor import DType, Tensor
@@ -156,7 +158,9 @@ class _Emitter:
             source=self.source,
             numerics=self.graph.numerics.value,
             core=self.calls.core,
-            arena_bytes=max(self.layout.plan.arena, 1),
+            parts=self.parts,
+            state_section=self._section(self.layout.state_region),
+            weights_section=self._section(self.layout.places.weights or ""),
             state_bytes=self.layout.state_bytes,
             arena_alignment=ARENA_ALIGNMENT,
             inputs=[self._edge(name) for name in self.graph.inputs],
@@ -170,7 +174,7 @@ class _Emitter:
         t = self.graph.tensors[name]
         return {
             "name": in_comment(name),
-            "offset": self.layout.offset(name),
+            "place": self._at(self.layout.offset(name)),
             "bytes": t.bytes,
             "elements": t.elements,
             "rank": len(t.shape),
@@ -183,6 +187,7 @@ class _Emitter:
     def _manifest(self, rendered: Mapping[str, str]) -> str:
         def describe(name: str) -> dict[str, object]:
             t = self.graph.tensors[name]
+            part, offset = self._part(self.layout.offset(name))
             quantized = t.quantization is not None and t.dtype is not DType.FLOAT32
             return {
                 "name": name,
@@ -191,7 +196,8 @@ class _Emitter:
                 "bytes": t.bytes,
                 "scale": t.scale if quantized else None,
                 "zero_point": t.zero_point if quantized else None,
-                "arena_offset": self.layout.offset(name),
+                "arena_region": part["region"],
+                "arena_offset": offset,
             }
 
         manifest = {
@@ -201,6 +207,7 @@ class _Emitter:
             "numerics": self.graph.numerics.value,
             "core": self.calls.core.name,
             "arena_bytes": self.layout.plan.arena,
+            "arena": [{"region": part["region"], "bytes": part["bytes"]} for part in self.parts],
             "state_bytes": self.layout.state_bytes,
             "inputs": [describe(n) for n in self.graph.inputs],
             "outputs": [describe(n) for n in self.graph.outputs],
@@ -211,6 +218,42 @@ class _Emitter:
         return json.dumps(manifest, indent=2) + "\n"
 
     # What the templates ask for.
+
+    @cached_property
+    def parts(self) -> list[dict[str, Any]]:
+        """Pieces of the arena, each in a region; the first one bears the name that an arena in one piece has."""
+        plan = self.layout.plan
+        pieces = plan.parts or (Part(self.layout.places.default, 0, plan.arena, plan.arena),)
+        return [
+            {
+                "region": piece.region,
+                "bytes": max(piece.size, 1),
+                "section": self._section(piece.region),
+                "suffix": f"_{piece.region.lower()}" if number else "",
+            }
+            for number, piece in enumerate(pieces)
+        ]
+
+    def _section(self, region: str) -> str | None:
+        """The end of a macro's name that says where a variable goes; None where variables go anyway."""
+        return None if region in ("", self.layout.places.default) else region
+
+    def _part(self, offset: int) -> tuple[dict[str, Any], int]:
+        """The piece of the arena at an offset, and the offset in it."""
+        plan = self.layout.plan
+        number = plan.part_of(offset)
+        return self.parts[number], offset - (plan.parts[number].start if plan.parts else 0)
+
+    def _at(self, offset: int) -> str:
+        """A place in the arena, as C."""
+        part, inside = self._part(offset)
+        return f"TC_ARENA{part['suffix'].upper()}({inside})"
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """Macro's end -> section, of every region but the default one that variables are in."""
+        names = [*(part["section"] for part in self.parts), self._section(self.layout.state_region)]
+        return {name.upper(): f".bss.tc_{name}" for name in names if name is not None}
 
     @cached_property
     def symbols(self) -> dict[tuple[str, bytes], str]:
@@ -247,7 +290,7 @@ class _Emitter:
         names: dict[tuple[str, str, Context], str] = {}
         for call in self.calls.calls:
             key = (call.template, call.isa, call.context)
-            if key not in names:
+            if call.invocations and key not in names:
                 count = sum(template == call.template for template, *_ in names)
                 names[key] = f"tc_{call.template}_{count}"
         return names
@@ -303,44 +346,125 @@ class _Emitter:
         return described
 
     @property
-    def nodes(self) -> list[dict[str, object]]:
-        """One entry per call: a comment, its invocations as C, and its outputs for the hook."""
-        return [self._node(step, call) for step, call in enumerate(self.calls.calls)]
+    def steps(self) -> list[dict[str, object]]:
+        """One entry per step: a call with its outputs for the hook, or the stages of a run."""
+        numbers = iter(range(len(self.calls.calls)))
+        return [self._run(s, numbers) if isinstance(s, Run) else self._step(s, next(numbers)) for s in self.calls.steps]
 
-    def _node(self, step: int, call: Call) -> dict[str, object]:
-        graph = self.graph
-        shapes = [str(t.shape) for t in (*graph.inputs_of(call.node)[:1], *graph.outputs_of(call.node))]
-        summary = f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}"
-        instance = self.instances[call.template, call.isa, call.context]
+    def _step(self, call: Call, number: int) -> dict[str, object]:
+        tensors = self.graph.tensors
+        scratch = self._scratch(call)
         return {
-            "summary": in_comment(summary),
-            "invocations": [self._invocation(call, instance, i) for i in call.invocations],
-            "outputs": [{"place": self._place(name), "bytes": graph.tensors[name].bytes} for name in call.node.outputs],
+            "stages": [],
+            "node": number,
+            "summary": self._summary(call),
+            "invocations": [
+                self._invocation(call, i, [*(self._operand(name, call) for name in i.operands), *scratch])
+                for i in call.invocations
+            ],
+            "outputs": [{"place": self._place(name), "bytes": tensors[name].bytes} for name in call.node.outputs],
         }
 
-    def _invocation(self, call: Call, instance: str, invocation: Invocation) -> dict[str, object]:
+    def _summary(self, call: Call) -> str:
+        graph = self.graph
+        shapes = [str(t.shape) for t in (*graph.inputs_of(call.node)[:1], *graph.outputs_of(call.node))]
+        return in_comment(f"{call.node.name}: {' -> '.join(shapes)}, {call.macs:,} MACs, {call.kernel}")
+
+    def _scratch(self, step: Call | Run) -> list[str]:
+        return [self._at(self.layout.scratch_offset(step))] if step.scratch else []
+
+    def _run(self, run: Run, numbers: Iterator[int]) -> dict[str, object]:
+        stages = list(enumerate(run.stages))
+        wanted = [
+            {
+                "stage": i,
+                "readers": [
+                    {"stage": j, "end": _row(f"made_{j}", s.stride, s.reach - s.pad), "height": s.height}
+                    for j, reader in stages
+                    for s in reader.sources
+                    if s.tensor == stage.output
+                ],
+            }
+            for i, stage in stages[-2::-1]
+        ]
+        return {"stages": [self._stage(run, i, next(numbers)) for i, _ in stages], "wanted": wanted, "outputs": []}
+
+    def _stage(self, run: Run, index: int, number: int) -> dict[str, object]:
+        stage, row = run.stages[index], f"made_{index}"
+        call = stage.call
+        sources = {s.tensor: s for s in stage.sources}
+        operands = []
+        for name in call.invocations[0].operands:
+            kind = self._type(name, call)
+            if name == stage.output:
+                operands.append("y")
+            elif name not in sources:
+                operands.append("NULL")
+            elif stage.pointers:
+                operands.append("rows")
+            else:
+                first = _row(row, sources[name].stride, 0)
+                operands.append(f"(const {kind} *){self._row_place(run, name, first, sources[name].row_bytes)}")
+        scratch = self._scratch(run) if call.scratch else []
+        return {
+            "summary": self._summary(call),
+            "node": number,
+            "height": stage.height,
+            "bytes": stage.row_bytes,
+            "type": self._type(stage.output, call),
+            "place": self._row_place(run, stage.output, row, stage.row_bytes),
+            "rows": [self._rows(run, source, row) for source in stage.sources if stage.pointers],
+            "invocation": self._invocation(call, call.invocations[0], [*operands, *scratch]),
+        }
+
+    def _rows(self, run: Run, source: RowSource, row: str) -> dict[str, object]:
+        """Pointers to the rows under a window."""
+        return {
+            "count": source.count,
+            "first": _row(row, source.stride, -source.pad),
+            "dilation": source.dilation,
+            "height": source.height,
+            "place": self._place(source.tensor),
+            "kept": run.rings.get(source.tensor, source.height),
+            "bytes": source.row_bytes,
+        }
+
+    def _row_place(self, run: Run, name: str, row: str, row_bytes: int) -> str:
+        """Where a row lies, as C: in a ring it takes the place of an older one."""
+        kept = run.rings.get(name)
+        if kept == 1:
+            return self._place(name)
+        place = f"({row}) % {kept}" if kept else f"({row})"
+        return f"((uint8_t *){self._place(name)} + {place} * {row_bytes})"
+
+    def _invocation(self, call: Call, invocation: Invocation, operands: Sequence[str]) -> dict[str, object]:
         members = [f".{key} = {c_value(value, self.symbols)}" for key, value in invocation.fields.items()]
-        operands = [self._operand(name, call) for name in invocation.operands]
-        if call.scratch:
-            operands.append(f"TC_ARENA({self.layout.scratch_offset(call)})")
+        instance = self.instances[call.template, call.isa, call.context]
         return {
             "type": f"tc_{call.template}",
             "members": wrapped(members),
             "call": f"{instance}({', '.join(['&p', *operands])})",
         }
 
-    def _operand(self, name: str, call: Call) -> str:
+    def _type(self, name: str, call: Call) -> str:
+        """What a kernel's C takes a tensor's elements for."""
         tensor: Tensor = self.graph.tensors[name]
-        if tensor.is_constant:
+        return "uint8_t" if call.context.raw else ALIASING.get(tensor.dtype, tensor.dtype.c_type)
+
+    def _operand(self, name: str, call: Call) -> str:
+        if self.graph.tensors[name].is_constant:
             return "NULL"  # the struct points to it
         constant = "" if name in call.node.outputs else "const "
-        kind = ALIASING.get(tensor.dtype, tensor.dtype.c_type)
-        if call.context.raw:
-            kind = "uint8_t"
-        return f"({constant}{kind} *){self._place(name)}"
+        return f"({constant}{self._type(name, call)} *){self._place(name)}"
 
     def _place(self, name: str) -> str:
         """Where a tensor lies, as C."""
         if name in self.layout.states:
             return f"TC_STATE({self.layout.states[name]})"
-        return f"TC_ARENA({self.layout.offset(name)})"
+        return self._at(self.layout.offset(name))
+
+
+def _row(made: str, stride: int, offset: int) -> str:
+    """made · stride + offset as C."""
+    text = made if stride == 1 else f"{made} * {stride}"
+    return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"

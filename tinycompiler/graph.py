@@ -28,11 +28,16 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A value that an inference leaves for the next: `tensor` is read, and becomes `next` when all have read it."""
+    """A value that an inference leaves for the next: `tensor` is read, and becomes `next` when all have read it.
+
+    `joined` is the tensor that begins with `tensor` and lies in the same memory, which is as long as `joined` then;
+    `next` is cut out of it and moved to its begin.
+    """
 
     tensor: str
     next: str
     initial: Array
+    joined: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,5 +158,8 @@ class Graph:
         lines = [f"graph {self.name} ({self.numerics.value})"]
         lines += [f"  {tensor}" for tensor in self.tensors.values()]
         lines += [f"  input {', '.join(self.inputs)}", *(f"  {node}" for node in self.nodes)]
-        lines += [f"  state {s.tensor} becomes {s.next}" for s in self.states]
+        lines += [
+            f"  state {s.tensor} becomes {s.next}" + (f", in the memory of {s.joined}" if s.joined else "")
+            for s in self.states
+        ]
         return "\n".join([*lines, f"  output {', '.join(self.outputs)}", ""])

@@ -15,14 +15,16 @@ Decisions, each as chosen, instead of, because:
 * Steps are reduced to sections, the steps whose buffers are not all alive at another section; instead of every step:
   equally exact (intervals that overlap share such a section), and fewer.
 * `check` paints bytes, step by step; instead of comparing rectangles: it must not be wrong in the way `place` is.
-* Which pairs may not share bytes is stated in `_Problem` alone, how far apart they lie in `rise` and `_fit`; instead of
-  tests on lifetimes everywhere: pairs that may partly overlap, and several regions, come later.
+* Which pairs may not share bytes is stated in `_Problem` alone, and how far apart they lie in its `reach`; instead of
+  tests on lifetimes everywhere. An output may begin less than its size under an input that its call uses up (an
+  `Overlap`): then `reach` is that distance, which is never negative, so that offsets still rise in the search's order.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import cycle, pairwise
 from string import ascii_letters, digits
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,16 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-EFFORT = 30_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
+EFFORT = 20_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
 MENDINGS = 40  # times that a quick packing is mended
 ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
+
+Overlaps = Mapping[tuple[str, str], int]
+"""(below, above) -> bytes: `above` may begin that far over the begin of `below`, which is shorter than `below`.
+
+At one step all pairs have the same `below`: the output of the call that uses up the others.
+"""
+NO_OVERLAPS: Overlaps = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Buffer:
     first: int
     last: int
     alignment: int = 1
+    region: str = ""
+    """Where it has to lie; empty: anywhere."""
 
     def __post_init__(self) -> None:
         assert self.size >= 0, f"buffer {self.name}: size {self.size} is negative"
@@ -55,10 +66,25 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Offsets `start` to `end`, not included: the piece of an arena that lies in a region, where it may have `room`."""
+
+    region: str
+    start: int
+    size: int
+    room: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
 class Plan:
     """Offsets in bytes by buffer name; no arena can be smaller than `lower_bound`, which `peak_step` alone demands.
 
-    `proven`: no plan with a smaller arena exists (the bound is met, or the search tried everything).
+    `proven`: no plan with a smaller arena exists (the bound is met, or the search tried everything). `parts`: one after
+    another the pieces of the arena, each in a region of its own; none: one piece, whose region nobody asked for.
     """
 
     buffers: tuple[Buffer, ...]
@@ -67,10 +93,21 @@ class Plan:
     lower_bound: int
     peak_step: int
     proven: bool
+    overlaps: Overlaps = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     @property
     def optimal(self) -> bool:
         return self.proven or self.arena == self.lower_bound
+
+    @property
+    def excess(self) -> int:
+        """Bytes by which parts are larger than their rooms."""
+        return sum(max(0, part.size - part.room) for part in self.parts)
+
+    def part_of(self, offset: int) -> int:
+        """The number of the part that holds an offset."""
+        return max((i for i, part in enumerate(self.parts) if part.start <= offset), default=0)
 
 
 def alive_at(plan: Plan | Iterable[Buffer], step: int) -> tuple[Buffer, ...]:
@@ -80,13 +117,13 @@ def alive_at(plan: Plan | Iterable[Buffer], step: int) -> tuple[Buffer, ...]:
     return tuple(sorted(alive, key=lambda buffer: (-buffer.size, buffer.name)))
 
 
-def bytes_needed(alive: Iterable[Buffer]) -> int:
+def bytes_needed(alive: Iterable[Buffer], overlaps: Overlaps = NO_OVERLAPS) -> int:
     """The least arena for buffers that are all alive at once: true, though not always reachable.
 
     Starts at multiples of `a` are at least the size rounded up to `a` apart; only the topmost saves its rounding.
     That holds for the buffers aligned to `a` or more, whatever else is alive; the bound is the largest over every `a`.
     """
-    real = [buffer for buffer in alive if buffer.size > 0]
+    real = _melted([buffer for buffer in alive if buffer.size > 0], overlaps)
     best = 0
     for alignment in {buffer.alignment for buffer in real}:
         sizes = [buffer.size for buffer in real if buffer.alignment >= alignment]
@@ -95,11 +132,28 @@ def bytes_needed(alive: Iterable[Buffer]) -> int:
     return best
 
 
-def place(buffers: Sequence[Buffer], *, effort: int = EFFORT) -> Plan:
+def _melted(alive: list[Buffer], overlaps: Overlaps) -> list[Buffer]:
+    """An output and those that it may overlap as one buffer of the bytes that they cover together at least.
+
+    The others lie apart, and under the lowest of those that the output overlaps are `distance` bytes of its own.
+    """
+    names = {buffer.name: buffer for buffer in alive}
+    pairs = {pair: distance for pair, distance in overlaps.items() if pair[0] in names and pair[1] in names}
+    if not pairs:
+        return alive
+    assert len({below for below, _ in pairs}) == 1, "two outputs of one step overlap inputs"
+    below = names[next(iter(pairs))[0]]
+    above = [names[name] for _, name in pairs]
+    covered = max(sum(buffer.size for buffer in above) + min(pairs.values()), below.size)
+    apart = [buffer for buffer in alive if buffer is not below and buffer not in above]
+    return [*apart, replace(below, size=covered, alignment=min(b.alignment for b in (below, *above)))]
+
+
+def place(buffers: Sequence[Buffer], overlaps: Overlaps = NO_OVERLAPS, *, effort: int = EFFORT) -> Plan:
     """The smallest arena found with `effort` search nodes per stretch; the order of `buffers` does not matter."""
     assert len({buffer.name for buffer in buffers}) == len(buffers), "two buffers have the same name"
     offsets = {buffer.name: 0 for buffer in buffers}  # buffers of zero bytes stay at 0
-    problems = [_Problem(stretch) for stretch in _stretches(buffers)]
+    problems = [_Problem(stretch, overlaps) for stretch in _stretches(buffers)]
     problems.sort(key=lambda problem: -problem.bound)
     bound = problems[0].bound if problems else 0
     arena, proven = bound, True
@@ -112,7 +166,7 @@ def place(buffers: Sequence[Buffer], *, effort: int = EFFORT) -> Plan:
         elif height == arena:
             proven = proven or proven_here
     peak = problems[0].peak_step if problems else min((buffer.first for buffer in buffers), default=0)
-    return Plan(tuple(buffers), offsets, arena, bound, peak, proven)
+    return Plan(tuple(buffers), offsets, arena, bound, peak, proven, dict(overlaps))
 
 
 def _stretches(buffers: Iterable[Buffer]) -> list[list[Buffer]]:
@@ -133,7 +187,7 @@ def _stretches(buffers: Iterable[Buffer]) -> list[list[Buffer]]:
 class _Problem:
     """Buffers as arrays, index = place in `buffers` (sorted by first step); alive from section `low` to `high`."""
 
-    def __init__(self, buffers: list[Buffer]) -> None:
+    def __init__(self, buffers: list[Buffer], overlaps: Overlaps) -> None:
         self.buffers = buffers
         self.size: Ints = np.array([buffer.size for buffer in buffers], np.int64)
         self.alignment: Ints = np.array([buffer.alignment for buffer in buffers], np.int64)
@@ -146,7 +200,7 @@ class _Problem:
         self.high = np.searchsorted(steps, [buffer.last for buffer in buffers], side="right") - 1
         section = np.arange(len(steps))
         self.alive = (self.low[:, None] <= section) & (section <= self.high[:, None])  # (buffers, sections)
-        needs = [bytes_needed(buffers[i] for i in np.flatnonzero(column)) for column in self.alive.T]
+        needs = [bytes_needed((buffers[i] for i in np.flatnonzero(column)), overlaps) for column in self.alive.T]
         self.bound = max(needs)
         self.peak_step = steps[needs.index(self.bound)]
         length = np.array([buffer.last - buffer.first for buffer in buffers], np.int64)
@@ -154,14 +208,42 @@ class _Problem:
         pressure = np.where(self.alive, needs, 0).max(axis=1)  # of the fullest section of each life
         self.clash = (self.low[:, None] <= self.high) & (self.low <= self.high[:, None])
         np.fill_diagonal(self.clash, False)
+        self.reach = np.repeat(self.size[:, None], len(buffers), axis=1)  # bytes from a lower begin to a higher
+        index = {buffer.name: i for i, buffer in enumerate(buffers)}
+        self.pairs = {
+            (index[below], index[above]): distance
+            for (below, above), distance in overlaps.items()
+            if below in index and above in index
+        }
+        for pair, distance in self.pairs.items():
+            self.reach[pair] = distance
+        self.unit = int(self.alignment.min())
+        self.rounded = -(-self.size // self.unit) * self.unit
+        self.savings = self._savings()
         self.rivals = [np.flatnonzero(row).tolist() for row in self.clash]
         shape = np.stack([self.size, self.alignment, self.low, self.high])
         same = (shape[:, 1:] == shape[:, :-1]).all(axis=0)
+        single = np.ones(len(buffers), np.bool_)
+        single[[i for pair in self.pairs for i in pair]] = False
+        same &= single[1:] & single[:-1]
         self.twin = np.append(-1, np.where(same, np.arange(len(same)), -1))  # the buffer before, if interchangeable
         self.greedy = [self.order(self.size, length), self.order(pressure, self.size), self.order(area)]
-        self.greedy.append(self.order(-self.low))
+        # the latest first, as outputs that overlap inputs go below them; the earliest first
+        self.greedy += [self.order(self.low), self.order(-self.low)]
         self.preferences = [self.order(area, self.size), self.order(pressure, length, area)]
         self.preferences.append(self.order(length, self.size))
+
+    def _savings(self) -> tuple[Ints, Ints]:
+        """Outputs that may overlap others, and what this saves at most, at their birth, of the sum of all sizes."""
+        above: dict[int, list[int]] = {}
+        for below, i in self.pairs:
+            above.setdefault(below, []).append(i)
+        saved = []
+        for output, inputs in above.items():
+            under = min(self.pairs[output, i] for i in inputs)
+            both = int(self.rounded[output] + self.rounded[inputs].sum())
+            saved.append(both - max(both - int(self.rounded[output]) + under, int(self.rounded[output])))
+        return np.array([*above], np.int64), np.array(saved, np.int64)
 
     def height(self, offsets: Ints) -> int:
         return int((offsets + self.size).max())
@@ -169,7 +251,7 @@ class _Problem:
     def rise(self, floor: Ints, members: Ints, i: int, offset: int) -> Ints:
         """`floor`, the least offsets of `members`, after buffer `i` went to `offset` below its rivals."""
         alignment = self.alignment[members]
-        above = -(-(offset + self.size[i]) // alignment) * alignment
+        above = -(-(offset + self.reach[i, members]) // alignment) * alignment
         return np.where(self.clash[i, members], np.maximum(floor, above), floor)
 
     def order(self, *keys: Ints) -> Ints:
@@ -228,15 +310,17 @@ def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
 
 def _fit(problem: _Problem, order: list[int]) -> Ints:
     """Each buffer in `order` into its tightest gap between its rivals, else above them."""
-    size, alignment = problem.size.tolist(), problem.alignment.tolist()
+    reach, alignment = problem.reach.tolist(), problem.alignment.tolist()
     offsets = [-1] * len(order)
     for i in order:
         room, choice, cursor = 2**62, -1, 0
-        for start, end in sorted((offsets[j], offsets[j] + size[j]) for j in problem.rivals[i] if offsets[j] >= 0):
+        placed = [j for j in problem.rivals[i] if offsets[j] >= 0]
+        # between the two offsets of each of these, the buffer may not begin
+        for low, high in sorted((offsets[j] - reach[i][j], offsets[j] + reach[j][i]) for j in placed):
             offset = -(-cursor // alignment[i]) * alignment[i]
-            if offset + size[i] <= start and start - cursor < room:
-                choice, room = offset, start - cursor
-            cursor = max(cursor, end)
+            if offset <= low and low - cursor < room:
+                choice, room = offset, low - cursor
+            cursor = max(cursor, high)
         offsets[i] = choice if choice >= 0 else -(-cursor // alignment[i]) * alignment[i]
     return np.array(offsets, np.int64)
 
@@ -266,16 +350,15 @@ class _Searcher:
         self.problem, self.capacity, self.nodes, self.preference = problem, capacity, nodes, preference
         self.offsets: Ints = np.zeros(len(problem.buffers), np.int64)
         # Starts are multiples of the least alignment, so sizes may be rounded up to it, if the capacity is too.
-        unit = int(problem.alignment.min())
         # Floats: exact below 2^53, and their matrix product is the fast one.
-        self.rounded = (-(-problem.size // unit) * unit).astype(np.float64)
-        self.rounded_capacity = -(-capacity // unit) * unit
+        self.rounded = problem.rounded.astype(np.float64)
+        self.rounded_capacity = -(-capacity // problem.unit) * problem.unit
         self.alive = problem.alive.astype(np.float64)
 
     def run(self) -> bool:
         """Drive the generators from a list: Python's own stack would end at a thousand buffers."""
         members = np.arange(len(self.problem.buffers))
-        stack: list[Generator[Any, bool, bool]] = [self.solve(members, np.zeros_like(members), 0, -1)]
+        stack: list[Generator[Any, bool, bool]] = [self.solve(members, np.zeros_like(members), 0, None)]
         answer: bool | None = None
         while stack:
             try:
@@ -287,7 +370,7 @@ class _Searcher:
         assert answer is not None
         return answer
 
-    def solve(self, members: Ints, floor: Ints, last: int, previous: int) -> Generator[Any, bool, bool]:
+    def solve(self, members: Ints, floor: Ints, last: int, previous: int | None) -> Generator[Any, bool, bool]:
         """Whether `members` fit, all at or above offset `last`, where buffer `previous` was placed."""
         self.nodes -= 1
         if self.nodes < 0:
@@ -300,7 +383,7 @@ class _Searcher:
             rest = np.delete(members, k)
             risen = self.problem.rise(np.delete(floor, k), rest, i, offset)
             for part in self.parts(rest):
-                fits = yield self.solve(rest[part], risen[part], offset, int(self.preference[i]))
+                fits = yield self.solve(rest[part], risen[part], offset, i)
                 if not fits:
                     break
             else:
@@ -317,9 +400,14 @@ class _Searcher:
         self.nodes -= len(members) * self.alive.shape[1] // 16_384  # a large part costs as much as several nodes
         alive = self.alive[members, problem.low[members[0]] : problem.high[members].max() + 1]
         base = np.where(alive > 0, least[:, None], self.capacity).min(axis=0)
-        return bool((base + self.rounded[members] @ alive > self.rounded_capacity).any())
+        needed = base + self.rounded[members] @ alive
+        unplaced = np.zeros(len(problem.buffers), np.bool_)
+        unplaced[members] = True
+        outputs, saved = (each[unplaced[problem.savings[0]]] for each in problem.savings)
+        np.subtract.at(needed, problem.low[outputs] - problem.low[members[0]], saved)
+        return bool((needed > self.rounded_capacity).any())
 
-    def candidates(self, members: Ints, floor: Ints, last: int, previous: int) -> list[int]:
+    def candidates(self, members: Ints, floor: Ints, last: int, previous: int | None) -> list[int]:
         """Places in `members` of those that may come next, lowest first; what is left out cannot be needed.
 
         In a plan with the least sum of offsets each buffer stands on its floor, and none lies so high that an unplaced
@@ -328,7 +416,12 @@ class _Searcher:
         unplaced = np.zeros(len(self.problem.buffers) + 1, np.bool_)  # one more: a twin of -1 is nobody
         unplaced[members] = True
         rank = self.preference[members]
-        may = (floor > last) | ((floor == last) & (rank > previous))
+        may = floor > last
+        if previous is None:
+            may |= floor == last
+        else:  # of equal offsets by rank, but an output before what it overlaps
+            under = self.problem.clash[previous, members] & (self.problem.reach[previous, members] == 0)
+            may |= (floor == last) & ((rank > self.preference[previous]) | under)
         may &= (floor < (floor + self.problem.size[members]).min()) & ~unplaced[self.problem.twin[members]]
         chosen = np.flatnonzero(may)
         return list(map(int, chosen[np.lexsort((rank[chosen], floor[chosen]))]))
@@ -349,20 +442,43 @@ def check(plan: Plan) -> None:
     assert len(set(names)) == len(names), "two buffers of the plan have the same name"
     assert set(names) == set(plan.offsets), "the plan's names and offsets do not match"
     assert plan.lower_bound <= plan.arena, f"the arena of {plan.arena} bytes is below the bound of {plan.lower_bound}"
+    edges = [0, *(edge for part in plan.parts for edge in (part.start, part.start + part.size)), plan.arena]
+    assert not plan.parts or edges[::2] == edges[1::2], "the parts of the arena are not one behind another"
     for buffer in plan.buffers:
         offset = plan.offsets[buffer.name]
         assert offset % buffer.alignment == 0, f"{buffer.name} at {offset} is not aligned to {buffer.alignment}"
         assert 0 <= offset <= plan.arena - buffer.size, (
             f"{buffer.name} leaves the arena of {plan.arena} bytes at {offset}"
         )
+        whole = {p.region for p in plan.parts if p.start <= offset and offset + buffer.size <= p.start + p.size}
+        assert whole or not plan.parts, f"{buffer.name} at {offset} lies in no part of the arena as a whole"
+        assert buffer.region in {"", *whole} or buffer.size == 0, f"{buffer.name} at {offset} is not in {buffer.region}"
     for step in sorted({buffer.first for buffer in plan.buffers}):  # a byte first has two owners at one's birth
         owner = np.full(plan.arena, -1, np.int32)
-        for number, buffer in enumerate(plan.buffers):
-            if buffer.first <= step <= buffer.last:
-                mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
-                for other in mine[mine >= 0][:1].tolist():
-                    raise AssertionError(f"{names[other]} and {buffer.name} share bytes at step {step}")
-                mine[:] = number
+        for number in _alive(plan, step):
+            buffer = plan.buffers[number]
+            mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
+            for other in np.unique(mine[mine >= 0]).tolist():
+                assert _may_share(plan, names[other], buffer.name, step), (
+                    f"{names[other]} and {buffer.name} share bytes at step {step}"
+                )
+            mine[:] = number
+
+
+def _alive(plan: Plan, step: int) -> list[int]:
+    """Numbers of the buffers alive at a step; last the output that may overlap others, lest it hide that these meet."""
+    alive = {buffer.name: i for i, buffer in enumerate(plan.buffers) if buffer.first <= step <= buffer.last}
+    below = {pair[0] for pair in plan.overlaps if alive.keys() >= {*pair}}
+    assert len(below) <= 1, f"{' and '.join(sorted(below))} overlap others at step {step}"
+    return sorted(alive.values(), key=lambda number: plan.buffers[number].name in below)
+
+
+def _may_share(plan: Plan, above: str, below: str, step: int) -> bool:
+    """Whether `below` is born where `above` dies, and lies as far under it as it must."""
+    distance, lives = plan.overlaps.get((below, above)), {buffer.name: buffer for buffer in plan.buffers}
+    if distance is None or not lives[below].first == lives[above].last == step:
+        return False
+    return plan.offsets[below] + distance <= plan.offsets[above]
 
 
 def draw(plan: Plan, width: int = 80) -> str:
@@ -371,6 +487,8 @@ def draw(plan: Plan, width: int = 80) -> str:
     symbols = dict(zip(names, cycle(ascii_letters + digits), strict=False))
     bound = f"lower bound {plan.lower_bound} at step {plan.peak_step}"
     lines = [f"arena {plan.arena} bytes, {bound}{', optimal' if plan.optimal else ''}"]
+    if len(plan.parts) > 1:
+        lines[0] += ": " + ", ".join(f"{part.size} in {part.region} from {part.start}" for part in plan.parts)
     births = sorted({buffer.first for buffer in plan.buffers} | {buffer.last + 1 for buffer in plan.buffers})
     for step, following in pairwise(births):
         alive = alive_at(plan, step)

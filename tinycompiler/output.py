@@ -56,7 +56,7 @@ def _foreign(folder: Path) -> str | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         name, ours = str(manifest["model"]["name"]), str(manifest["generator"]).startswith("tinycompiler ")
-        written = {MANIFEST, "report.json", f"{name}.h", *map(str, manifest["files"])}
+        written = {MANIFEST, "report.json", "report.html", f"{name}.h", *map(str, manifest["files"])}
     except (OSError, ValueError, KeyError, TypeError):
         return f"it holds {found[0]}"
     written |= {f"firmware/{name}.elf", *(f"renode/{name}.{kind}" for kind in ("repl", "resc", "robot"))}

@@ -3,7 +3,7 @@
 One line each: text, blank, `*`, and CRC-16/CCITT-FALSE of the text before the blank as four lower-case hex digits.
 
     tc:hello <name> <vector_count>
-    tc:node <vector> <node> <output> <hex bytes>        layers build only
+    tc:node <vector> <node> <output> <offset> <hex bytes>       layers build only; a tensor may come in pieces
     tc:output <vector> <index> <hex bytes>
     tc:stack <bytes>
     tc:fault <kind> pc=<hex> lr=<hex> address=<hex>
@@ -24,7 +24,7 @@ from tinycompiler.errors import EmulatorError
 _HEX = "((?:[0-9a-f]{2})*)"
 _FORMS = {
     "hello": re.compile(r"tc:hello (\S+) (\d+)"),
-    "node": re.compile(rf"tc:node (\d+) (\d+) (\d+) {_HEX}"),
+    "node": re.compile(rf"tc:node (\d+) (\d+) (\d+) (\d+) {_HEX}"),
     "output": re.compile(rf"tc:output (\d+) (\d+) {_HEX}"),
     "stack": re.compile(r"tc:stack (\d+)"),
     "fault": re.compile(r"tc:fault (hard|mem|bus|usage|nmi) pc=([0-9a-f]{8}) lr=([0-9a-f]{8}) address=([0-9a-f]{8})"),
@@ -122,7 +122,8 @@ def _transcript(parsed: Sequence[tuple[str, tuple[str, ...]]]) -> Transcript:
         if kind == "output":
             _take_output(outputs, int(fields[0]), int(fields[1]), bytes.fromhex(fields[2]))
         elif kind == "node":
-            _take_node(nodes, len(outputs), (int(fields[0]), int(fields[1]), int(fields[2])), bytes.fromhex(fields[3]))
+            vector, node, output, offset = map(int, fields[:4])
+            _take_node(nodes, len(outputs), (vector, node, output), offset, bytes.fromhex(fields[4]))
         elif kind == "stack" and stack is None:
             stack = int(fields[0])
         else:
@@ -139,11 +140,14 @@ def _take_output(outputs: list[list[bytes]], vector: int, index: int, data: byte
     outputs[-1].append(data)
 
 
-def _take_node(nodes: dict[tuple[int, int, int], bytes], done: int, key: tuple[int, int, int], data: bytes) -> None:
+def _take_node(
+    nodes: dict[tuple[int, int, int], bytes], done: int, key: tuple[int, int, int], offset: int, data: bytes
+) -> None:
     vector, node, output = key
-    if vector != done or key in nodes:
-        raise EmulatorError(f"tc:node {vector} {node} {output} came out of order, or was sent twice")
-    nodes[key] = data
+    before = nodes.get(key, b"")
+    if vector != done or offset != len(before) or (key in nodes and not data):
+        raise EmulatorError(f"tc:node {vector} {node} {output} {offset} came out of order, or was sent twice")
+    nodes[key] = before + data
 
 
 def _check_counts(outputs: Sequence[Sequence[bytes]], *, vectors: int, said: int) -> None:

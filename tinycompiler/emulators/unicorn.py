@@ -37,7 +37,7 @@ def run(
     """See `tinycompiler.emulators.run`. The layers build prints during the inference, so it is never counts."""
     machine = Machine(elf, board, deadline=time.monotonic() + wall_seconds, progress=progress)
     model = _Model(elf)
-    arena = _Arena(machine, model.arena)
+    arena = _Arena(machine, model.arenas)
     counts: Counts | None = None
     machine.go(model.init.address)
     arena.paint()
@@ -102,7 +102,8 @@ class _Model:
             raise EmulatorError(f"the ELF holds {len(prefixes)} functions tc_<name>_invoke; wanted one model")
         self.invoke = named[f"{prefixes[0]}invoke"]
         self.init = named[f"{prefixes[0]}init"]
-        self.arena = named[f"{prefixes[0]}arena"]
+        piece = re.compile(re.escape(prefixes[0]) + r"arena\w*")
+        self.arenas = [symbol for name, symbol in named.items() if symbol.kind == "object" and piece.fullmatch(name)]
         node = re.compile(re.escape(prefixes[0]) + r"node_(\d+)")
         matches = ((symbol, node.match(name)) for name, symbol in named.items() if symbol.kind == "func")
         self.nodes = {symbol.address: int(match[1]) for symbol, match in matches if match}
@@ -110,21 +111,24 @@ class _Model:
 
 
 class _Arena:
-    """The model's working memory: how far is it really used?"""
+    """The model's working memory, one piece or several: how far is it really used?"""
 
-    def __init__(self, machine: Machine, arena: Symbol) -> None:
+    def __init__(self, machine: Machine, pieces: list[Symbol]) -> None:
         self._machine = machine
-        self._symbol = arena
-        self._paint = random.Random(1).randbytes(arena.size)
+        self._paint = [(piece, random.Random(1).randbytes(piece.size)) for piece in pieces]
 
     def paint(self) -> None:
         """To be done before the input is written; start-up code has cleared it by then."""
-        self._machine.engine.mem_write(self._symbol.address, self._paint)
+        for piece, paint in self._paint:
+            self._machine.engine.mem_write(piece.address, paint)
 
     def touched(self) -> int:
-        """Bytes from the start to behind the last one that changed."""
-        content = self._machine.read(self._symbol.address, self._symbol.size)
+        """Bytes from each start to behind the last one that changed, together."""
+        return sum(self._touched(piece, paint) for piece, paint in self._paint)
+
+    def _touched(self, piece: Symbol, paint: bytes) -> int:
+        content = self._machine.read(piece.address, piece.size)
         last = len(content)
-        while last and content[last - 1] == self._paint[last - 1]:
+        while last and content[last - 1] == paint[last - 1]:
             last -= 1
         return last

@@ -259,7 +259,7 @@ class Machine:
             text = f"{_EXCEPTIONS.get(self._exception, f'exception {self._exception}')} in {place}"
         else:
             text = f"undefined instruction for {self.board.core.name} in {place} ({problem})"
-        bottom = self.board.ram.address
+        bottom = self.board.stack.first
         overflow = f"; the stack overflowed (sp 0x{stack:08x}, RAM begins at 0x{bottom:08x})"
         return text + (overflow if stack < bottom else "")
 

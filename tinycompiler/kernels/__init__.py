@@ -1,7 +1,8 @@
 """Kernels, best first, and `lower`: every node gets the first kernel that does not refuse it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from tinycompiler.board import Core
 from tinycompiler.errors import ModelError
@@ -29,8 +30,10 @@ from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
 from tinycompiler.kernels.quantization import DequantizeFloat, QuantizeFloat
 from tinycompiler.kernels.reduction import ArgReduce, Reduce
 from tinycompiler.kernels.resize import ResizeBilinearScalar
+from tinycompiler.kernels.runs import ROW_COST, Run, Stage, one_row, run_of, sliced, sources_of
 from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar
+from tinycompiler.kernels.states import Append, MoveDown, parts_of
 from tinycompiler.kernels.table import Table, TableOfConstant
 from tinycompiler.kernels.transpose_conv import (
     TransposeConvDsp,
@@ -38,7 +41,7 @@ from tinycompiler.kernels.transpose_conv import (
     TransposeConvScalar,
     TransposeConvScalar16,
 )
-from tinycompiler.ops import AveragePool2D, Conv2D, DepthwiseConv2D, FullyConnected, MaxPool2D, Reshape
+from tinycompiler.ops import Reshape
 
 KERNELS: tuple[Kernel, ...] = (
     ConvDsp(),
@@ -65,6 +68,8 @@ KERNELS: tuple[Kernel, ...] = (
     ResizeBilinearScalar(),
     Reduce(),
     ArgReduce(),
+    Append(),
+    MoveDown(),
     Rearrange(),
     QuantizeFloat(),
     DequantizeFloat(),
@@ -81,8 +86,6 @@ KERNELS: tuple[Kernel, ...] = (
     Rescale(),
 )
 
-NEVER_IN_PLACE = (Conv2D, DepthwiseConv2D, FullyConnected, AveragePool2D, MaxPool2D)
-
 ISAS = {"scalar": ("scalar",), "dsp": ("scalar", "dsp")}
 """Instruction sets whose kernels a core runs."""
 
@@ -95,8 +98,13 @@ class Calls:
 
     graph: Graph
     core: Core
-    calls: tuple[Call, ...]
+    steps: tuple[Call | Run, ...]
     aliases: dict[str, str]
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """One after the other, those of runs too."""
+        return tuple(call for step in self.steps for call in calls_of(step))
 
     def memory_of(self, tensor: str) -> str:
         """The tensor whose memory a tensor lies in: itself, unless it is reshaped from another."""
@@ -104,8 +112,19 @@ class Calls:
             tensor = self.aliases[tensor]
         return tensor
 
+    @cached_property
+    def parts(self) -> dict[str, tuple[str, int]]:
+        """Tensors that lie within the memory of another: which, and from which byte on."""
+        return parts_of(self.graph)
+
     def __str__(self) -> str:
-        return "\n".join([f"calls {self.graph.name} on {self.core.name}", *(f"  {c}" for c in self.calls), ""])
+        lines = [f"calls {self.graph.name} on {self.core.name}"]
+        for step in self.steps:
+            if isinstance(step, Run):
+                kept = ", ".join(f"{rows} of {name}" for name, rows in step.rings.items())
+                lines.append(f"  row by row, keeping rows: {kept}")
+            lines += [f"  {'  ' * isinstance(step, Run)}{call}" for call in calls_of(step)]
+        return "\n".join([*lines, ""])
 
 
 class NoKernel(ModelError):
@@ -116,53 +135,80 @@ class NoKernel(ModelError):
         self.reasons = reasons
 
 
-def lower(graph: Graph, core: Core) -> Calls:
+def calls_of(step: Call | Run) -> tuple[Call, ...]:
+    return step.calls if isinstance(step, Run) else (step,)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the plan of memory asks of the kernels, by the names of nodes."""
+
+    spare: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of scratch that would not raise the peak."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of scratch that are not to be exceeded."""
+    runs: tuple[tuple[str, ...], ...] = ()
+    """Nodes that follow each other, to be computed row by row."""
+
+    def site(self, graph: Graph, node: Node) -> Site:
+        return Site(graph, node, self.spare.get(node.name, 0), self.limits.get(node.name))
+
+
+def lower(graph: Graph, core: Core, wishes: Wishes = Wishes()) -> Calls:
     """Kernels for every node; NoKernel names every node that no kernel takes, with all reasons."""
     aliases = {n.outputs[0]: n.inputs[0] for n in graph.nodes if isinstance(n.op, Reshape)}
-    spare = spare_bytes(graph, aliases)
-    calls, problems = [], dict[str, str]()
+    in_run = {name: names for names in wishes.runs for name in names}
+    steps: list[Call | Run] = []
+    problems: dict[str, str] = {}
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        call, rejected = choose(Site(graph, node, spare[node.name]), core)
+        names = in_run.get(node.name)
+        if names is not None:
+            if node.name == names[-1]:
+                steps.append(_run([wishes.site(graph, n) for n in graph.nodes if n.name in names], core))
+            continue
+        call, rejected = choose(wishes.site(graph, node), core)
         if call is None:
             reasons = "; ".join(f"{name}: {why}" for name, why in rejected) or "no kernel for this operator"
             problems[node.name] = reasons
         else:
-            calls.append(call)
+            steps.append(call)
     if problems:
         raise NoKernel(problems)
-    return Calls(graph, core, tuple(calls), aliases)
+    return Calls(graph, core, tuple(steps), aliases)
 
 
-def spare_bytes(graph: Graph, aliases: Mapping[str, str]) -> dict[str, int]:
-    """For each node, the bytes between what is alive while it runs and a peak that the network has in any case.
+def _run(sites: Sequence[Site], core: Core) -> Run:
+    stages = [stage for site in sites if (stage := stage_of(site, core))]
+    assert len(stages) == len(sites), "a run of nodes that have no row by row form"
+    run = run_of(stages)
+    assert run is not None, "a run that does not need all its rows"
+    return run
 
-    Reshaped tensors are the memory that they are reshaped from, states lie elsewhere, and an operator that might work
-    in place counts its larger side only: so the peak is never overestimated, and scratch of that size never raises it.
-    """
 
-    def owner(name: str) -> str:
-        while name in aliases:
-            name = aliases[name]
-        return name
-
-    nodes = [node for node in graph.nodes if not isinstance(node.op, Reshape)]
-    elsewhere = {owner(name) for s in graph.states for name in (s.tensor, s.next)}
-    last = {owner(name): i for i, node in enumerate(nodes) for name in node.inputs}
-    last |= {owner(name): len(nodes) for name in graph.outputs}
-    alive = {owner(name) for name in graph.inputs if owner(name) in last} - elsewhere
-    use, peak = [], 0
-    for i, node in enumerate(nodes):
-        made = {owner(name) for name in node.outputs} - elsewhere
-        before = sum(graph.tensors[name].bytes for name in alive)
-        alive |= made
-        use.append(sum(graph.tensors[name].bytes for name in alive))
-        kept = {name for name in alive if last.get(name, i) > i}
-        after = sum(graph.tensors[name].bytes for name in kept)
-        peak = max(peak, use[-1] if isinstance(node.op, NEVER_IN_PLACE) else max(before, after))
-        alive = kept
-    return {node.name: max(0, peak - bytes_) for node, bytes_ in zip(nodes, use, strict=True)}
+def stage_of(site: Site, core: Core) -> Stage | None:
+    """A node as part of a run, or None when it has no row by row form."""
+    sources = sources_of(site.graph, site.node)
+    if sources is None:
+        return None
+    y = site.outputs[0]
+    extra, call, pointers = 0, None, False
+    for kernel in KERNELS:
+        if not kernel.is_for(site) or kernel.isa not in ISAS[core.isa] or kernel.why_not(site) is not None:
+            continue
+        extra = extra or kernel.row_extra(site)
+        lowered = kernel.lower_row(site)
+        if lowered is not None:
+            call, pointers = kernel.call(site, (), lowered), True
+            break
+        if sliced(site.op):
+            call, _ = choose(one_row(site, sources), core)
+            break
+    if call is None:
+        return None
+    whole = replace(call, macs=site.graph.macs(site.node))
+    return Stage(whole, sources, pointers, y.shape[1], y.bytes // y.shape[1], extra + ROW_COST * y.shape[1])
 
 
 def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], ...]]:
@@ -192,6 +238,11 @@ __all__ = [
     "Kernel",
     "NoKernel",
     "Node",
+    "Run",
     "Site",
+    "Stage",
+    "Wishes",
+    "calls_of",
     "lower",
+    "stage_of",
 ]

@@ -8,11 +8,13 @@ what differs between them goes into a constant struct (`fields`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from tinycompiler.graph import Graph, Node
+from tinycompiler.kernels.order import Touch, distances
 from tinycompiler.ops import Numerics, Op, Window
 from tinycompiler.tensor import Array, DType, Tensor
 
@@ -73,6 +75,8 @@ class Call:
     """Bytes of working memory, 4-aligned, that live during this call only; passed as the last argument when not 0."""
     in_place: tuple[str, ...] = ()
     """Inputs whose memory the output may take over."""
+    order: tuple[Touch, ...] = ()
+    """How the call walks through its operands; empty: it may read any byte until it has written the last."""
     macs: int = 0
     floating_point: str = ""
     """What the C computes with beside integers: "", "single" or "double" precision."""
@@ -82,6 +86,11 @@ class Call:
     @property
     def constants(self) -> tuple[Constant, ...]:
         return tuple(v for i in self.invocations for v in i.fields.values() if isinstance(v, Constant))
+
+    @cached_property
+    def under(self) -> Mapping[str, int]:
+        """Bytes that the output has to begin under each input, at least, where the order is known."""
+        return distances(self.order, self.node.outputs[0])
 
     def __str__(self) -> str:
         constants = sum(c.size for c in self.constants)
@@ -97,7 +106,14 @@ class Site:
     graph: Graph
     node: Node
     spare: int = 0
-    """Bytes of scratch that would not raise the peak of the network, tensors alone being counted."""
+    """Bytes of scratch that would not raise the peak of the network."""
+    limit: int | None = None
+    """Bytes of scratch that a kernel may take at most, where the arena has a budget."""
+
+    def scratch(self, usual: int, most: int) -> int:
+        """Bytes that a kernel may take: `usual` even where that raises the peak, up to `most` where they are spare."""
+        wanted = max(usual, min(self.spare, most))
+        return wanted if self.limit is None else min(wanted, self.limit)
 
     @property
     def op(self) -> Op:
@@ -132,6 +148,7 @@ class Lowered:
     in_place: tuple[str, ...] = ()
     floating_point: str = ""
     """See `Call`; copying floats is no arithmetic."""
+    order: tuple[Touch, ...] = ()
 
 
 class Kernel:
@@ -156,8 +173,20 @@ class Kernel:
         """The node in this kernel's terms; asked only when `why_not` is None."""
         raise NotImplementedError
 
-    def call(self, site: Site, rejected: tuple[tuple[str, str], ...]) -> Call:
-        lowered = self.lower(site)
+    def lower_row(self, site: Site) -> Lowered | None:
+        """One row of the node's output from pointers to the input rows under its window, where there is such a form.
+
+        The C function takes these pointers in place of the input: null for a row outside the image.
+        """
+        return None
+
+    def row_extra(self, site: Site) -> int:
+        """Instructions that computing row by row takes more than the whole node, estimated."""
+        return 0
+
+    def call(self, site: Site, rejected: tuple[tuple[str, str], ...], lowered: Lowered | None = None) -> Call:
+        """The call of the node, or of its `lowered` form."""
+        lowered = lowered or self.lower(site)
         return Call(
             node=site.node,
             kernel=self.name,
@@ -168,6 +197,7 @@ class Kernel:
             invocations=lowered.invocations,
             scratch=lowered.scratch,
             in_place=lowered.in_place,
+            order=lowered.order,
             macs=site.graph.macs(site.node),
             floating_point=lowered.floating_point,
             rejected=rejected,

@@ -11,7 +11,7 @@ weights for two channels: T = Σ x·(wA + 256·wB) by SMLAD, S_A from the low by
 It needs |S_B| < 2^23, which is proved here from Σ|w|.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
+from tinycompiler.kernels.order import Touch, by_pixels, by_windows
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
 from tinycompiler.ops.base import Ints
@@ -50,6 +51,8 @@ class ConvContext(Context):
     """Runs of taps are multiples of four: they are widened straight into the column (dsp)."""
     clamped: bool
     """The output is clamped tighter than int8."""
+    rowwise: bool = False
+    """One row of outputs, from row pointers."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,7 @@ class ConvKernel(Kernel):
         weights = flat_weights(site)
         r = requantization(site, weights, clamp)
         direct = g.in_c % 4 == 0
-        # with one output pixel per row there is never a second pixel to share the weights with
-        pixels = min(self.pixels, g.out_w)
+        pixels = self.pixels_of(site, g, direct)
         context = ConvContext(
             pixels=pixels,
             rounding=r.rounding,
@@ -180,7 +182,28 @@ class ConvKernel(Kernel):
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
             floating_point="double" if r.rounding == "real" else "",
+            order=self.order(site, g, pixels),
         )
+
+    def pixels_of(self, site: Site, g: Geometry, direct: bool) -> int:
+        """Pixels of a tile: with one output pixel per row there is never a second one to share the weights with."""
+        pixels = min(self.pixels, g.out_w)
+        return pixels if site.limit is None or self.scratch(g, direct, pixels) <= site.limit else 1
+
+    def lower_row(self, site: Site) -> Lowered | None:
+        lowered = self.lower(site)
+        assert isinstance(lowered.context, ConvContext)
+        if lowered.context.pointwise:
+            return None
+        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
+
+    def order(self, site: Site, g: Geometry, pixels: int) -> tuple[Touch, ...]:
+        """Tile after tile; a tile's pixels are read before it writes, where they are gathered in columns."""
+        x, y = site.inputs[0], site.outputs[0]
+        apart = self.scratch(g, False, pixels) > 0
+        if g.pointwise:
+            return by_pixels(x, y, g.out_w, together=pixels, apart=apart)
+        return by_windows(x, y, g.window, together=pixels, apart=apart)
 
 
 class ConvScalar(ConvKernel):
@@ -196,9 +219,7 @@ class ConvScalar(ConvKernel):
         return 0 if g.pointwise else g.taps
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per channel: bias, multiplier, right shift, zero point; or bias, zero point, scale as a double; then the
-        weights.
-        """
+        """Per channel: bias, multiplier, shift, zero point (or bias, zero point, scale as a double), and the weights."""
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 4)), np.int8)
         padded[:, :taps] = weights
@@ -218,6 +239,12 @@ class ConvDsp(ConvKernel):
     pixels = 2
 
     def why_not(self, site: Site) -> str | None:
+        g = geometry(site)
+        least = self.scratch(g, g.in_c % 4 == 0, 1)
+        if site.limit is not None and least > site.limit:
+            return f"a column takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
+        if g.pointwise and g.out_c == g.out_w == 1:
+            return "one output reads each value once: widening them into a column takes longer than it saves"
         weights = flat_weights(site)
         return pairs_why_not(weights, requantization(site, weights, clamp_of(site.op)))
 

@@ -5,7 +5,7 @@ depthwise taps are read once and copying them would double the work. The row of 
 scratch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tinycompiler.kernels.base import (
     words,
 )
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
+from tinycompiler.kernels.order import by_windows
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D
 from tinycompiler.ops.base import Ints
@@ -36,6 +37,8 @@ class DepthwiseContext(Context):
     kernel_height: int
     kernel_width: int
     clamped: bool
+    rowwise: bool = False
+    """One row of outputs, from row pointers."""
 
 
 def tap_weights(site: Site) -> Ints:
@@ -82,7 +85,13 @@ class DepthwiseKernel(Kernel):
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(in_c, 4),
+            order=by_windows(x, y, window, together=1, apart=False),
         )
+
+    def lower_row(self, site: Site) -> Lowered | None:
+        lowered = self.lower(site)
+        assert isinstance(lowered.context, DepthwiseContext)
+        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
 
 
 class DepthwiseScalar(DepthwiseKernel):

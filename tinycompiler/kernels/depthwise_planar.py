@@ -5,16 +5,21 @@ lines of outputs are computed from its plane with its weights in a few registers
 pixel: every value is widened once and not nine times, and six multiplies do nine taps. Lines run along rows or along
 columns, whichever wastes fewer of the outputs that are computed four (stride 2: two) at a time.
 
-A strip is as many output rows as the scratch holds; its first and last input rows are widened again for the next strip.
+A strip is as many output lines as the scratch holds. Where the output has the input's shape, four channels are done
+from top to bottom, and the input lines that a strip shares with the next are kept in the planes: nothing that is still
+to be read has been written, so the output may lie where the input lies. Otherwise strips are done from top to bottom,
+all channels of one before the next, so that the output may begin a little under the input.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, quads, words
+from tinycompiler.kernels.broadcasting import takes_over
 from tinycompiler.kernels.convolution import clamp_of, pad_channels
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
+from tinycompiler.kernels.order import by_strips
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.ops import DepthwiseConv2D
 from tinycompiler.tensor import Array, DType
@@ -32,6 +37,8 @@ class PlanarContext(Context):
 
     stride: int
     """Of the lines: how many inputs an output is further than the one before it."""
+    walk: str
+    """channels: four after the other, from top to bottom; strips: strip after strip; row: one row of outputs."""
     clamped: bool
 
 
@@ -60,16 +67,18 @@ class Lines:
         """Bytes of a plane's row: two int16 in a word, and one word that the last block reads beyond its own."""
         return 4 * (2 * self.blocks + 1)
 
-    def cost(self, strip: int) -> int:
+    def cost(self, strip: int, *, keeps: bool) -> int:
         """Instructions for four channels, to within some 10 %: blocks, lines, strips, and words widened (border:
-        edges).
+        edges); `keeps`: the lines that strips share are moved and not widened again.
         """
         lines, strips = self.out_size[0], -(-self.out_size[0] // strip)
-        rows = (lines - 1) * self.stride[0] + 3 + (strips - 1) * max(3 - self.stride[0], 0)
+        shared = (strips - 1) * max(3 - self.stride[0], 0)
+        rows = (lines - 1) * self.stride[0] + 3 + (0 if keeps else shared)
         each = 64 if self.block == 4 else 45
         words_of_row, edges = 2 * self.blocks + 1, 2
         widening = rows * (30 + 19 * words_of_row + 16 * edges)
-        return 4 * (lines * (self.blocks * each + 18) + strips * 75) + widening
+        moving = 4 * shared * (4 * words_of_row + 10) if keeps else 0
+        return 4 * (lines * (self.blocks * each + 18) + strips * 75) + widening + moving
 
     def strip_bytes(self, lines: int) -> int:
         """Scratch for that many output lines of four channels."""
@@ -93,12 +102,19 @@ def lines_of(site: Site, along: int) -> Lines:
 
 def best_lines(site: Site) -> tuple[Lines, int] | None:
     """The cheaper direction, of those whose stride is 1 or 2, and the output lines of a strip."""
-    budget = max(SCRATCH, min(site.spare, MOST_SCRATCH))
+    budget = site.scratch(SCRATCH, MOST_SCRATCH)
+    most = site.scratch(max(SCRATCH, LARGEST_LINE), MOST_SCRATCH)
+    keeps = in_place(site)
     both = (lines_of(site, 1), lines_of(site, 0))
-    possible = [
-        lines for lines in both if lines.stride[1] in (1, 2) and lines.strip_bytes(1) <= max(budget, LARGEST_LINE)
-    ]
-    return min(((x, x.strip(budget)) for x in possible), key=lambda pair: pair[0].cost(pair[1]), default=None)
+    possible = [lines for lines in both if lines.stride[1] in (1, 2) and lines.strip_bytes(1) <= most]
+    strips = [(lines, lines.strip(budget)) for lines in possible]
+    return min(strips, key=lambda pair: pair[0].cost(pair[1], keeps=keeps), default=None)
+
+
+def in_place(site: Site) -> bool:
+    """Whether the output may lie where the input lies; the last four channels must not overlap those before."""
+    x, y = site.inputs[0], site.outputs[0]
+    return takes_over(x, y) and x.shape[3] % 4 == 0
 
 
 def pixel_cost(site: Site) -> int:
@@ -123,21 +139,25 @@ class DepthwisePlanar(Kernel):
             return f"the kernel is {op.window.kernel} with dilation {op.window.dilation}; 3x3 without is supported"
         best = best_lines(site)
         if best is None:
+            room = "" if site.limit is None else f" of {site.limit:,} bytes"
             return (
-                f"along no axis is the stride {op.window.stride} 1 or 2 and a line short enough for a strip of scratch"
+                f"along no axis is the stride {op.window.stride} 1 or 2 and a line short enough for a strip of "
+                f"scratch{room}"
             )
-        cost, other = best[0].cost(best[1]), pixel_cost(site)
-        if cost > other:
+        cost, other = best[0].cost(best[1], keeps=in_place(site)), pixel_cost(site)
+        if cost > other and site.limit is None:  # with little memory, it counts that this one works in place
             size = site.outputs[0].shape[1:3]
             return f"an output of {size} is faster pixel by pixel (about {other:,} to {cost:,} instructions)"
         return DepthwiseDsp().why_not(site)
 
     def lower(self, site: Site) -> Lowered:
-        op, x, y = site.op, site.inputs[0], site.outputs[0]
         best = best_lines(site)
-        assert isinstance(op, DepthwiseConv2D)
         assert best is not None
-        lines, strip = best
+        return self._lower(site, *best)
+
+    def _lower(self, site: Site, lines: Lines, strip: int) -> Lowered:
+        op, x, y = site.op, site.inputs[0], site.outputs[0]
+        assert isinstance(op, DepthwiseConv2D)
         clamp = clamp_of(op)
         channels = x.shape[3]
         step, out_step = (channels * s.shape[2] for s in (x, y))  # of a row
@@ -164,12 +184,33 @@ class DepthwisePlanar(Kernel):
         }
         if not clamp.is_natural:
             fields |= {"low": clamp.low, "high": clamp.high}
+        same = in_place(site)
+        raster = lines.along == 1 and not same
         return Lowered(
             inner=("column", "widen", f"planar:{lines.stride[1]}"),
-            context=PlanarContext(stride=lines.stride[1], clamped=not clamp.is_natural),
+            context=PlanarContext(lines.stride[1], "strips" if raster else "channels", clamped=not clamp.is_natural),
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=lines.strip_bytes(strip),
+            in_place=(x.name,) if same else (),
+            order=by_strips(x, y, op.window, strip) if raster else (),
         )
+
+    def lower_row(self, site: Site) -> Lowered | None:
+        lines = lines_of(site, 1)
+        room = site.scratch(LARGEST_LINE, LARGEST_LINE)
+        if lines.stride[1] > 2 or lines.strip_bytes(1) > room or lines.cost(1, keeps=False) > pixel_cost(site):
+            return None
+        lowered = self._lower(site, lines, 1)
+        assert isinstance(lowered.context, PlanarContext)
+        context = replace(lowered.context, walk="row")
+        return replace(lowered, context=context, scratch=lines.strip_bytes(1), in_place=(), order=())
+
+    def row_extra(self, site: Site) -> int:
+        """Neighbouring rows share no widened lines."""
+        best = best_lines(site)
+        assert best is not None
+        by_row = min(lines_of(site, 1).cost(1, keeps=False), pixel_cost(site))
+        return max(0, by_row - best[0].cost(best[1], keeps=in_place(site))) * -(-site.outputs[0].shape[3] // 4)
 
     def _pack(self, site: Site, lines: Lines) -> Array:
         """Per channel, in fours: three rows of three weights and a zero; doubled bias, M, rounding constant, shift."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
-from tinycompiler.ops.base import signed
+from tinycompiler.ops.base import Op, signed
 from tinycompiler.ops.movement import Movement
 from tinycompiler.tensor import Tensor
 
@@ -166,7 +166,7 @@ class Rearrange(Kernel):
 
     name = "rearrange"
     template = "rearrange"
-    ops = (Movement,)
+    ops: ClassVar[tuple[type[Op], ...]] = (Movement,)
 
     def why_not(self, site: Site) -> str | None:
         assert isinstance(site.op, Movement)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.order import by_windows
 from tinycompiler.ops import AveragePool2D, MaxPool2D
 from tinycompiler.ops.pooling import Pool2D
 from tinycompiler.tensor import DType, Tensor
@@ -52,7 +53,8 @@ class PoolScalar(Kernel):
         if not clamp.is_natural:
             fields |= {"low": clamp.low, "high": clamp.high}
         context = PoolContext(average=isinstance(op, AveragePool2D), clamped=not clamp.is_natural)
-        return Lowered(("pool",), context, (Invocation((x.name, y.name), fields),))
+        order = by_windows(x, y, op.window, together=1, apart=False)
+        return Lowered(("pool",), context, (Invocation((x.name, y.name), fields),), order=order)
 
 
 class PoolDsp(PoolScalar):

@@ -170,7 +170,7 @@ def needed_of(graph: Graph, constants: Constants) -> dict[str, Mask]:
     while True:
         before = sum(int(mask.sum()) for mask in needed.values())
         for node in reversed(graph.nodes):
-            for name, mask in _needs(graph, node, constants, needed).items():
+            for name, mask in needs(graph, node, constants, needed).items():
                 if name in needed:
                     needed[name] |= mask
             for name in node.outputs:
@@ -179,7 +179,7 @@ def needed_of(graph: Graph, constants: Constants) -> dict[str, Mask]:
             return needed
 
 
-def _needs(graph: Graph, node: Node, constants: Constants, needed: dict[str, Mask]) -> dict[str, Mask]:
+def needs(graph: Graph, node: Node, constants: Constants, needed: dict[str, Mask]) -> dict[str, Mask]:
     """What a node needs of its inputs, given what is needed of its output."""
     y = node.outputs[0]
     if isinstance(node.op, Conv2D | FullyConnected):

@@ -1,0 +1,163 @@
+"""The search around the pure steps: which order, which runs, how much scratch; then `lower` and `lay_out`.
+
+Nothing here undoes a step: each trial lowers and lays out anew from other wishes, and the best layout is kept. Without
+a budget, kernels take the scratch that makes them fast, and calls become runs as long as that costs few instructions.
+With one, everything is first made smaller until the budget is met; then kernels are given back what is left under it.
+Each plan is played back byte by byte before it is believed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tinycompiler.board import Core
+from tinycompiler.bytemap import play
+from tinycompiler.errors import DoesNotFit
+from tinycompiler.fusion import choose_runs
+from tinycompiler.graph import Graph
+from tinycompiler.kernels import Calls, Run, Wishes, calls_of, lower
+from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
+from tinycompiler.memory import EFFORT, bytes_needed
+from tinycompiler.node_order import best_order
+from tinycompiler.regions import ANYWHERE, Places
+from tinycompiler.states import give_room
+
+SLOWDOWN = 0.03
+"""Instructions that runs may add, as a share, unless the user says otherwise."""
+
+
+THRIFT = (512, 256, 128, 64, 0)
+"""Bytes of scratch that each kernel may take when the usual plan is over the budget, tried in turn: less scratch makes
+other kernels, and these may need more elsewhere.
+"""
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What the user asks of the plan."""
+
+    fusion: bool = True
+    slowdown: float | None = SLOWDOWN
+    """The share of instructions that runs may add; None: any."""
+    budget: int | None = None
+    """Bytes that the arena may take."""
+    places: Places = ANYWHERE
+    effort: int = EFFORT
+    """Search nodes of each layout."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A choice of calls, and where everything lies."""
+
+    calls: Calls
+    layout: Layout
+
+    @property
+    def arena(self) -> int:
+        return self.layout.plan.arena
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        return self.layout.cost
+
+
+USUAL = Goals()
+
+
+def plan(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
+    """The calls and their layout. Raises ModelError for nodes without a kernel, DoesNotFit for a budget that no plan
+    found meets, with the smallest arena found.
+    """
+    found = _within_budget(graph, core, goals)
+    play(found.calls, found.layout)
+    return found
+
+
+def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
+    usual = _best(give_room(graph, core), core, Wishes(), goals)
+    if goals.budget is None or usual.arena <= goals.budget:
+        return usual
+    least = usual
+    for trial in _thrifty(graph, core, goals):
+        least = min(least, trial, key=lambda planned: planned.arena)
+        if least.arena <= goals.budget:
+            break
+    else:
+        raise DoesNotFit(
+            f"an arena of {goals.budget:,} bytes was asked for; the smallest that was found has {least.arena:,}"
+            + ("" if goals.fusion else " (without --no-fusion it may be smaller)")
+        )
+    return _given_back(least, core, goals.budget)
+
+
+def smallest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
+    """The plan that needs least, however many instructions it costs."""
+    found = min(_thrifty(graph, core, goals), key=lambda planned: planned.cost)
+    play(found.calls, found.layout)
+    return found
+
+
+def _thrifty(graph: Graph, core: Core, goals: Goals) -> Iterator[Planned]:
+    """With less and less scratch."""
+    for limit in THRIFT:
+        wishes = Wishes(limits={node.name: limit for node in graph.nodes})
+        yield _best(graph, core, wishes, replace(goals, slowdown=None))
+
+
+def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
+    """The smaller arena of the network's own order and the best order of nodes, packed with all effort."""
+    base = lower(graph, core, wishes)
+    found = _in_order(base, wishes, goals)
+    other = best_order(base)
+    if other is not base.graph:
+        again = _in_order(lower(other, core, wishes), wishes, goals)
+        found = min(found, again, key=lambda planned: planned.cost)
+    found = min(found, _laid_out(found.calls, goals, goals.effort), key=lambda planned: planned.cost)
+    if wishes.limits:
+        return found
+    wishes = replace(wishes, runs=runs_of(found.calls), spare=rooms(found, found.arena))
+    return _with(found, wishes, found.arena) or found
+
+
+def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
+    """With runs, where these make the arena smaller."""
+    planned = _laid_out(base, goals)
+    runs = choose_runs(base, wishes, slowdown=goals.slowdown) if goals.fusion else ()
+    if not runs:
+        return planned
+    fused = _laid_out(lower(base.graph, base.core, replace(wishes, runs=runs)), goals)
+    return fused if fused.cost < planned.cost else planned
+
+
+def _given_back(least: Planned, core: Core, budget: int) -> Planned:
+    """The smallest plan with as much scratch as the budget leaves."""
+    room = rooms(least, budget)
+    return _with(least, Wishes(spare=room, limits=room, runs=runs_of(least.calls)), budget) or least
+
+
+def runs_of(calls: Calls) -> tuple[tuple[str, ...], ...]:
+    """The names of each run's nodes."""
+    return tuple(tuple(call.node.name for call in step.calls) for step in calls.steps if isinstance(step, Run))
+
+
+def _with(planned: Planned, wishes: Wishes, most: int) -> Planned | None:
+    """The same steps lowered with other wishes, if the arena then has at most `most` bytes."""
+    calls = lower(planned.calls.graph, planned.calls.core, wishes)
+    again = Planned(calls, lay_out(calls, effort=QUICK_EFFORT, places=planned.layout.places))
+    return again if again.arena <= most and again.layout.plan.excess <= planned.layout.plan.excess else None
+
+
+def _laid_out(calls: Calls, goals: Goals, effort: int = QUICK_EFFORT) -> Planned:
+    return Planned(calls, lay_out(calls, effort=min(effort, goals.effort), places=goals.places))
+
+
+def rooms(planned: Planned, arena: int) -> Mapping[str, int]:
+    """For each node, the bytes of scratch that an arena of that size has for it."""
+    layout = planned.layout.plan
+    found = {}
+    for number, step in enumerate(planned.calls.steps):
+        own = scratch_name(step)
+        alive = [b for b in layout.buffers if b.first <= number <= b.last and b.name != own]
+        room = max(0, arena - bytes_needed(alive, layout.overlaps)) // 4 * 4
+        found.update({call.node.name: room for call in calls_of(step)})
+    return found
