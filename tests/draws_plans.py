@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from tests.draws import graph_of
-from tests.fuzz_drafts import Draft, Grower, Numbers, Unsuitable, single
+from tests.fuzz_drafts import Draft, Numbers, Unsuitable
+from tests.fuzz_grower import Grower, single
 from tests.fuzz_steps import DEVIATION, SPREAD, STEPS
 from tinycompiler.graph import Graph
 from tinycompiler.ops import Numerics

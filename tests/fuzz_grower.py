@@ -21,6 +21,8 @@ class Grower:
     `wide` is how often a step that can works in int16. A step reads and makes what `dtype` says, unless it says more.
     """
 
+    greatest: ClassVar[int] = GREATEST
+
     def __init__(self, rng: np.random.Generator, numerics: Numerics, wide: float = 0) -> None:
         self.rng = rng
         self.numerics = numerics

@@ -65,7 +65,7 @@ def test_tflite_micro_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
         (models.relu6, {}, "is no judge of RELU6:"),
         (models.fully_connected, {"per_channel": True}, "is no judge of FULLY_CONNECTED per channel:"),
     ],
-    ids=str,
+    ids=["logistic", "mul", "relu6", "fully_connected"],
 )
 def test_operators_that_it_computes_otherwise(
     make: Callable[..., bytes], told: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
