@@ -7,6 +7,7 @@ from functools import cached_property
 from tinycompiler.board import Core
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph, Node
+from tinycompiler.kernels.add import AddDsp
 from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
 from tinycompiler.kernels.cast import CastScalar
 from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
@@ -41,9 +42,11 @@ from tinycompiler.kernels.transpose_conv import (
     TransposeConvScalar,
     TransposeConvScalar16,
 )
+from tinycompiler.kernels.winograd import ConvWinograd
 from tinycompiler.ops import Reshape
 
 KERNELS: tuple[Kernel, ...] = (
+    ConvWinograd(),
     ConvDsp(),
     ConvScalar(),
     GroupedDsp(),
@@ -57,6 +60,7 @@ KERNELS: tuple[Kernel, ...] = (
     PoolDsp(),
     PoolScalar(),
     TableOfConstant(),
+    AddDsp(),
     ElementwiseDsp(),
     ElementwiseScalar(),
     Table(),
@@ -149,9 +153,11 @@ class Wishes:
     """Bytes of scratch that are not to be exceeded."""
     runs: tuple[tuple[str, ...], ...] = ()
     """Nodes that follow each other, to be computed row by row."""
+    compact: bool = False
+    """Whether flash is short: see Site."""
 
     def site(self, graph: Graph, node: Node) -> Site:
-        return Site(graph, node, self.spare.get(node.name, 0), self.limits.get(node.name))
+        return Site(graph, node, self.spare.get(node.name, 0), self.limits.get(node.name), self.compact)
 
 
 def lower(graph: Graph, core: Core, wishes: Wishes = Wishes()) -> Calls:
