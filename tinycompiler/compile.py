@@ -25,6 +25,10 @@ from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector
 
 
+CODE = 16_384
+"""Bytes of code, firmware included, to be expected in flash before anything is linked."""
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
     """Every noun of the line, from the file's bytes to the program."""
@@ -73,7 +77,7 @@ def compile_model(
     unpruned = optimize(with_io(network, io), PASSES[:pruning])
     graph = optimize(unpruned, PASSES[pruning:])
     board, places = with_places(board, graph, place)
-    goals = replace(goals, places=places)
+    goals = replace(goals, places=places, flash=board.flash.size - board.reserve_flash - CODE)
     planned = plan(graph, board.core, goals)
     calls, layout = planned.calls, planned.layout
     program = emit(calls, layout, source)

@@ -4,7 +4,10 @@ A step of the way is one call or one run of calls that follow each other; its le
 costs more, its height the bytes that it needs (`needs`). For every height, from the lowest on, the shortest way of
 steps no higher is found; the first that is short enough is taken.
 
-Chosen: all heights in turn, instead of weighing bytes against instructions, because the cap is what a user can state.
+With a budget, the highest height under it comes first: then nothing is given for bytes that are not needed.
+
+Chosen: all heights in turn, instead of weighing bytes against instructions, because cap and budget are what a user can
+state.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,9 +41,11 @@ class Step:
     extra: int
 
 
-def choose_runs(base: Calls, wishes: Wishes, *, slowdown: float | None) -> tuple[tuple[str, ...], ...]:
+def choose_runs(
+    base: Calls, wishes: Wishes, *, slowdown: float | None, budget: int | None = None
+) -> tuple[tuple[str, ...], ...]:
     """Names of the nodes of each run; `base`: every node by itself. `slowdown`: the share of instructions that may be
-    added, None for any.
+    added, None for any. `budget`: bytes under which no more need be saved.
     """
     nodes = [node for node in base.graph.nodes if not isinstance(node.op, Reshape)]
     calls = base.calls
@@ -52,7 +57,11 @@ def choose_runs(base: Calls, wishes: Wishes, *, slowdown: float | None) -> tuple
     for i, end, run in _candidates(base.graph, nodes, steps, base.core, wishes, peak):
         if cap is None or run.extra <= cap:
             steps.append(Step(i, end, needs.of(run, alive[i], last, end - 1), run.extra))
-    for height in sorted({step.need for step in steps if step.need <= peak}):
+    heights = sorted({step.need for step in steps if step.need <= peak})
+    if budget is not None:
+        low = [height for height in heights if height <= budget]
+        heights = [*low[::-1], *heights[len(low) :]]
+    for height in heights:
         way = _shortest([step for step in steps if step.need <= height], len(nodes))
         if way is not None and (cap is None or sum(step.extra for step in way) <= cap):
             chosen = [tuple(node.name for node in nodes[step.first : step.end]) for step in way]

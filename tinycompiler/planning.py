@@ -2,7 +2,8 @@
 
 Nothing here undoes a step: each trial lowers and lays out anew from other wishes, and the best layout is kept. Without
 a budget, kernels take the scratch that makes them fast, and calls become runs as long as that costs few instructions.
-With one, everything is first made smaller until the budget is met; then kernels are given back what is left under it.
+With one, everything is made smaller until the budget is met; then kernels are given back what is left under it. Where
+flash or RAM would not do, kernels that buy speed with either are left out.
 Each plan is played back byte by byte before it is believed.
 """
 
@@ -40,6 +41,8 @@ class Goals:
     """The share of instructions that runs may add; None: any."""
     budget: int | None = None
     """Bytes that the arena may take."""
+    flash: int | None = None
+    """Bytes that are there for weights and tables."""
     places: Places = ANYWHERE
     effort: int = EFFORT
     """Search nodes of each layout."""
@@ -74,7 +77,11 @@ def plan(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
 
 
 def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
-    usual = _best(give_room(graph, core), core, Wishes(), goals)
+    graph = give_room(graph, core)
+    usual = _best(graph, core, Wishes(), goals)
+    if any(_missing(usual, goals)):
+        compact = _best(graph, core, Wishes(compact=True), goals)
+        usual = min(usual, compact, key=lambda planned: (_missing(planned, goals), planned.cost))
     if goals.budget is None or usual.arena <= goals.budget:
         return usual
     least = usual
@@ -90,6 +97,13 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     return _given_back(least, core, goals.budget)
 
 
+def _missing(planned: Planned, goals: Goals) -> tuple[int, int]:
+    """Bytes of flash and of RAM that are not there."""
+    constants = {c.key: c.size for call in planned.calls.calls for c in call.constants}
+    flash = 0 if goals.flash is None else max(0, sum(constants.values()) - goals.flash)
+    return flash, planned.layout.plan.excess
+
+
 def smallest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
     """The plan that needs least, however many instructions it costs."""
     found = min(_thrifty(graph, core, goals), key=lambda planned: planned.cost)
@@ -98,10 +112,15 @@ def smallest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
 
 
 def _thrifty(graph: Graph, core: Core, goals: Goals) -> Iterator[Planned]:
-    """With less and less scratch."""
+    """With as many runs as it takes, then with less and less scratch."""
+    goals = replace(goals, slowdown=None)
+    if goals.budget is not None:
+        yield _best(graph, core, Wishes(), goals)
     for limit in THRIFT:
         wishes = Wishes(limits={node.name: limit for node in graph.nodes})
-        yield _best(graph, core, wishes, replace(goals, slowdown=None))
+        yield _best(graph, core, wishes, goals)
+        if goals.budget:  # which a lowest way may meet after all
+            yield _best(graph, core, wishes, replace(goals, budget=0))
 
 
 def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
@@ -122,7 +141,7 @@ def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
 def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
     """With runs, where these make the arena smaller."""
     planned = _laid_out(base, goals)
-    runs = choose_runs(base, wishes, slowdown=goals.slowdown) if goals.fusion else ()
+    runs = choose_runs(base, wishes, slowdown=goals.slowdown, budget=goals.budget) if goals.fusion else ()
     if not runs:
         return planned
     fused = _laid_out(lower(base.graph, base.core, replace(wishes, runs=runs)), goals)

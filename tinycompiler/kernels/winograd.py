@@ -136,8 +136,8 @@ def _numbers_why_not(site: Site) -> str | None:
 
 def transformed(weights: Ints) -> Ints:
     """Kernels (out_c, 3, 3, in_c) as (out_c, 16, in_c)."""
-    places = np.einsum("ik,okls,jl->oijs", KERNEL, weights, KERNEL)
-    return places.reshape(len(weights), 16, -1)
+    places: Ints = np.einsum("ik,okls,jl->oijs", KERNEL, weights, KERNEL).reshape(len(weights), 16, -1)
+    return places
 
 
 def _pack(site: Site) -> Array:
