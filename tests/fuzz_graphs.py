@@ -187,7 +187,7 @@ def evaluations(graph: Graph, trials: Sequence[Feeds]) -> Iterator[Feeds]:
 def _check_plan(graph: Graph, place: Place) -> None:
     """The plan overlaps nowhere, and is between its bound and what tensors beside one another would take."""
     calls = lower(graph, load(place.board).core)
-    with patch("tinycompiler.lifetimes.place", partial(memory.place, effort=EFFORT)):
+    with patch("tinycompiler.regions.place", partial(memory.place, effort=EFFORT)):
         layout = lay_out(calls)
     memory.check(layout.plan)
     buffers = {*graph.inputs, *(name for call in calls.calls for name in call.node.outputs)} - set(layout.states)

@@ -331,7 +331,7 @@ def _accepted(path: Path, number: int) -> str:
         assert inspected.blockers, "neither a graph nor a blocker"
         raise ModelError("\n".join(map(str, inspected.blockers)))
     core = ("cortex-m4f", "cortex-m0plus")[number % 2]
-    with patch("tinycompiler.lifetimes.place", partial(memory.place, effort=100)):
+    with patch("tinycompiler.regions.place", partial(memory.place, effort=100)):
         lay_out(lower(optimize(inspected.graph), CORES[core]))
     return ""
 

@@ -88,7 +88,7 @@ def prefixed(graph: Graph, prefix: str) -> Graph:
 
 def program_of(calls: Calls) -> Program:
     """The program, in an arena that nobody spends seconds on making a little smaller."""
-    with patch("tinycompiler.lifetimes.place", partial(place, effort=50)), patch("tinycompiler.memory.MENDINGS", 1):
+    with patch("tinycompiler.regions.place", partial(place, effort=50)), patch("tinycompiler.memory.MENDINGS", 1):
         return emit(calls, lay_out(calls), Source("test", "0" * 64))
 
 

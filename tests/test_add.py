@@ -69,7 +69,7 @@ def cases(count: int) -> list[Case]:
     rng = np.random.default_rng(5)
     found = []
     for i in range(count):
-        make = models.add if i % 3 else models_elementwise.sub
+        make = models.add if i % 3 else models_elementwise.subtract
         shape = (1, int(rng.integers(1, 8)), int(rng.integers(1, 8)), int(rng.integers(1, 9)))
         found.append(Case(make, i, {"shape": shape, "activation": str(rng.choice(["NONE", "RELU", "RELU6"]))}))
     return found

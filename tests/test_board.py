@@ -100,6 +100,13 @@ def bluepill() -> str:
         ('title = "', 'boot = "boot3"\ntitle = "', ["boot3.S"]),
         ('uart_options = ["frequency: 8000000"]', "uart_options = [1]", ["uart_options"]),
         ('title = "Blue Pill (STM32F103C8)"', 'title = ""', ["title", "empty"]),
+        ("size = 0x5000", "size = 0", ["[[region]] 1", "size is 0"]),
+        ('name = "sram"', 'name = "sram 1"', ["'sram 1'", "letters, digits and _"]),
+        ('name = "sram"', 'name = "FLASH"', ["two regions are called flash"]),
+        ("size = 0x5000", "size = 0x5000\nspeed = 0", ["speed is 0"]),
+        ("size = 0x5000", "size = 0x5000\nclock_mask = 1", ["unknown key 'clock_mask'"]),
+        ("size = 0x5000", "size = 0x5000\nclock_register = 4", ["clock_mask", "missing"]),
+        ('title = "', 'stack_region = "ccm"\ntitle = "', ["stack_region is 'ccm'", "sram"]),
     ],
 )
 def test_broken_file(tmp_path: Path, found: str, instead: str, words: list[str]) -> None:
@@ -110,6 +117,29 @@ def test_broken_file(tmp_path: Path, found: str, instead: str, words: list[str])
         board.load(str(path))
     for word in [str(path), *words]:
         assert word in str(problem.value)
+
+
+def test_all_that_is_wrong_with_regions_is_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(bluepill().replace("size = 0x5000", "size = 0").replace('kind = "flash"', 'kind = "rom"'))
+    with pytest.raises(BoardError) as problem:
+        board.load(str(path))
+    assert [line.partition(": ")[0].rpartition(" ")[2] for line in str(problem.value).splitlines()] == ["0", "1"]
+
+
+def test_ram_in_order_of_preference() -> None:
+    orders = {name: [region.name for region in board.load(name).rams] for name in PARTS}
+    assert orders["bluepill"] == ["sram"]
+    assert orders["stm32f4_discovery"] == ["sram", "ccm"]
+    assert orders["stm32f746g_disco"] == ["sram", "itcm"]
+    assert orders["nucleo_h743zi"] == ["dtcm", "axi_sram", "sram1", "sram2", "sram3", "sram4", "itcm"]
+    for name in PARTS:
+        loaded = board.load(name)
+        assert loaded.stack == loaded.ram
+        assert all(region.kind == "ram" and region.first >= max(16, region.address) for region in loaded.rams)
+        for region in loaded.regions:  # start-up has to switch these on, and RAM below has a clock after reset
+            assert (region.clock_register is not None) == (region.clock_mask != 0)
+            assert region.clock_register is None or 0x3000_0000 <= region.address < 0x3800_0000
 
 
 def test_region_must_be_tables(tmp_path: Path) -> None:

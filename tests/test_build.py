@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,8 @@ from toy_program import toy
 from tinycompiler import board
 from tinycompiler.build import Elf, Symbol, build, linker_script, toolchain
 from tinycompiler.emit import Program
+from tinycompiler.emulators import run
+from tinycompiler.emulators.consoles import Peripherals
 from tinycompiler.errors import BuildError
 from tinycompiler.stack import Function, bound, parse_code, parse_usage
 
@@ -312,6 +315,31 @@ def test_linker_script_has_the_board() -> None:
     assert "ORIGIN = 0x24000000" in script
     assert ".boot2" not in script
     assert ".boot2" in linker_script(board.load("rpi_pico"))
+
+
+def test_linker_script_has_every_region() -> None:
+    script = linker_script(board.load("nucleo_h743zi"))
+    for region in ("dtcm", "sram1", "sram2", "sram3", "sram4", "itcm"):
+        assert f".ram.{region} (NOLOAD)" in script
+        assert f".weights.{region} :" in script
+    assert "REGION_itcm (rw) : ORIGIN = 0x00000010" in script  # nothing at address 0, which is no object in C
+    assert ".ram." not in linker_script(board.load("bluepill"))
+    stack = replace(board.load("nucleo_h743zi"), stack_region="dtcm")
+    assert re.search(r"\.stack .* > REGION_dtcm", linker_script(stack))
+
+
+def test_start_up_switches_ram_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RM0433: RCC_AHB2ENR at 0x580244DC, SRAM1EN to SRAM3EN its bits 29 to 31."""
+    written: list[tuple[int, int]] = []
+    write = Peripherals.write
+
+    def spy(self: Peripherals, address: int, value: int) -> None:
+        written.append((address, value))
+        write(self, address, value)
+
+    monkeypatch.setattr(Peripherals, "write", spy)
+    run(plain("nucleo_h743zi"), board.load("nucleo_h743zi"), count=False)
+    assert written[:3] == [(0x5802_44DC, 1 << bit) for bit in (29, 30, 31)]
 
 
 def test_usage_of_one_name_in_two_files() -> None:

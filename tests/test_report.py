@@ -2,18 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
 import tinycompiler
 from tests.commands import DIGITS, say
+from tests.tflite_builder import ModelBuilder
 from tinycompiler import errors
 from tinycompiler.board import load
 from tinycompiler.build import Elf, StackBound
@@ -193,6 +196,64 @@ def test_numbers_agree_with_each_other(kind: str) -> None:
         assert ram["used"] == ram["arena"] + ram["state"] + ram["static"] + ram["stack"]
     if d["run"]:
         assert d["run"]["instructions"] == sum(layer["instructions"] for layer in d["layers"])
+    pieces = d["flash_map"]["pieces"]
+    total = d["memory"]["flash"]["used"] if d["memory"] else d["plan"]["constants"]
+    assert sum(piece["bytes"] for piece in pieces) == total
+
+
+@KINDS
+def test_the_plan_can_be_drawn(kind: str) -> None:
+    d = every_report()[kind].data
+    plan = d["plan"]
+    assert max(b["offset"] + b["bytes"] for b in plan["buffers"]) == plan["arena"]
+    assert max(step["bytes"] for step in plan["steps"]) == plan["steps"][plan["peak_step"]]["bytes"]
+    assert plan["steps"][plan["peak_step"]]["bytes"] == plan["lower_bound"]
+    assert [name for step in plan["steps"] for name in step["layers"]] == [layer["name"] for layer in d["layers"]]
+    for layer in d["layers"]:
+        assert layer["name"] in plan["steps"][layer["step"]]["layers"]
+    alive = {b["name"] for b in plan["buffers"] if b["first_step"] <= plan["peak_step"] <= b["last_step"]}
+    assert alive == {piece["name"] for piece in plan["peak_alive"]}
+    kinds = {name: b["kind"] for b in plan["buffers"] for name in b["tensors"]}
+    assert kinds[d["model"]["inputs"][0]["name"]] == "input"
+    assert kinds[d["model"]["outputs"][0]["name"]] in ("output", "input")
+    assert {b["kind"] for b in plan["buffers"] if b["name"].startswith("scratch of ")} <= {"scratch"}
+
+
+def chain(names: Sequence[str], size: int = 4, wide: int = 4) -> bytes:
+    """Convolutions one after another, 1x1 at first and 3x3 then; the names are those of all tensors that move, of 4
+    channels at both ends and `wide` between.
+    """
+    model = ModelBuilder("chain")
+    rng = np.random.default_rng(0)
+    depths: list[int] = []
+    for i, name in enumerate(names):
+        channels = wide if 0 < i < len(names) - 1 else 4
+        model.tensor(name, (1, size, size, channels), scales=0.05, zero_points=i)
+        depths.append(channels)
+    for i, (x, y) in enumerate(pairwise(names)):
+        n, kernel = depths[i + 1], 3 if i else 1
+        shape = (n, kernel, kernel, depths[i])
+        model.tensor(f"w{i}", shape, data=rng.integers(-50, 50, shape), scales=[0.01] * n)
+        model.tensor(f"b{i}", (n,), "int32", data=np.arange(n), scales=[0.0005] * n)
+        options = {"stride_h": 1, "stride_w": 1, "padding": 0, "dilation_h_factor": 1, "dilation_w_factor": 1}
+        model.operator("CONV_2D", [x, f"w{i}", f"b{i}"], [y], options=options, version=3)
+    return model.inputs(names[0]).outputs(names[-1]).build()
+
+
+def test_runs_rings_and_overlaps_are_in_the_report(tmp_path: Path) -> None:
+    (tmp_path / "chain.tflite").write_bytes(chain(("a", "b", "c", "d"), size=24, wide=16))
+    report = report_of(compile_model(tmp_path / "chain.tflite", load("nucleo_l4r5zi"), Numerics.LITERT))
+    validate(report.data)
+    plan = report.data["plan"]
+    (run,) = [step["layers"] for step in plan["steps"] if len(step["layers"]) > 1]
+    assert {b["name"] for b in plan["buffers"] if b["kind"] == "ring"} <= {"b", "c"}
+    assert [b["name"] for b in plan["buffers"] if b["kind"] == "ring"]
+    for layer in report.data["layers"]:
+        assert set(layer["row_by_row_with"]) == (set(run) - {layer["name"]} if layer["name"] in run else set())
+    assert plan["overlaps"]
+    shared = sum(piece["bytes"] for piece in plan["peak_alive"]) - plan["lower_bound"]
+    assert f" - {shared:,} where an output overlaps what it is made of" in terminal(report)
+    assert plan["arena"] < plan["layer_wise"] == 2 * 24 * 24 * 16
 
 
 # Views.

@@ -177,7 +177,9 @@ def test_bad_reports_are_one_sentence(
     ],
     ids=str,
 )
-def test_damaged_reports_are_refused_or_shown(path: tuple[Any, ...], folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_damaged_reports_are_refused_or_shown(
+    path: tuple[Any, ...], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Whatever stands in place of a number or a name: a sentence, or a page, and never a traceback."""
     bad = tmp_path / "bad.json"
     for value in ("x", 1e400, [None], {}):

@@ -159,6 +159,11 @@ class Board:
         rams = [region for region in self.regions if region.kind == "ram"]
         return tuple(sorted(rams, key=lambda r: (r.speed, not r.default, -r.size, r.address)))
 
+    @property
+    def stacks(self) -> tuple[Region, ...]:
+        """Where the stack may go: it is needed before start-up has switched anything on."""
+        return tuple(region for region in self.rams if region.clock_register is None)
+
     def region(self, name: str) -> Region:
         return next(region for region in self.regions if region.name == name)
 
@@ -222,9 +227,8 @@ def _board(name: str, table: Table) -> Board:
     )
     reserve.finish()
     table.finish()
-    rams = [region.name for region in board.rams]
-    if board.stack_region not in (None, *rams):
-        raise BoardError(f"{table.place}: stack_region is {board.stack_region!r}; wanted one of: {', '.join(rams)}")
+    if (board.stack_region or board.ram.name) not in (stacks := [region.name for region in board.stacks]):
+        raise BoardError(f"{table.place}: stack_region is {board.stack_region!r}; wanted one of: {', '.join(stacks)}")
     _check_files(table.place, board)
     return board
 
@@ -239,8 +243,7 @@ def _regions(table: Table) -> tuple[Region, ...]:
             problems.append(str(problem))
     problems += [f"{table.place}: {problem}" for problem in _clashes(regions)]
     for kind in () if problems else ("flash", "ram"):
-        count = sum(region.kind == kind and region.default for region in regions)
-        if count != 1:
+        if (count := sum(region.kind == kind and region.default for region in regions)) != 1:
             problems.append(f"{table.place}: {count} {kind} regions have default = true; wanted exactly one")
     if problems:
         raise BoardError("\n".join(problems))
@@ -260,7 +263,6 @@ def _region(place: str, entry: object) -> Region:
     if not isinstance(entry, dict):
         raise BoardError(f"{place}: is {entry!r}; wanted a table")
     table = Table(place, entry)
-    clocked = table.has("clock_register")
     region = Region(
         name=table.text("name"),
         kind=table.text("kind", among=("flash", "ram")),
@@ -268,11 +270,13 @@ def _region(place: str, entry: object) -> Region:
         size=table.number("size", least=1),
         source=table.text("source"),
         default=table.take("default", bool, "true or false"),
-        speed=table.number("speed", least=1) if table.has("speed") else 1,
-        clock_register=table.number("clock_register") if clocked else None,
-        clock_mask=table.number("clock_mask") if clocked else 0,
+        speed=table.optional_number("speed", least=1) or 1,
+        clock_register=table.optional_number("clock_register", least=1),
+        clock_mask=table.optional_number("clock_mask", least=1) or 0,
     )
     table.finish()
+    if (region.clock_register is None) != (region.clock_mask == 0):
+        raise BoardError(f"{place}: clock_register and clock_mask go together; add the other one")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", region.name):
         raise BoardError(f"{place}: {region.name!r} cannot name a section; wanted letters, digits and _")
     if region.end > 2**32:

@@ -85,10 +85,12 @@ class _Reader:
     def about_region(self, wish: Wish) -> str | None:
         kinds = ("ram", "flash") if wish.what == "weights" else ("ram",)
         known = [region.name for region in self.board.regions if region.kind in kinds]
+        if wish.what == "stack":
+            known = [region.name for region in self.board.stacks]
         if wish.region in known:
             return None
-        there = any(region.name == wish.region for region in self.board.regions)
-        found = "that is flash" if there else "no such region"
+        kind = next((region.kind for region in self.board.regions if region.name == wish.region), None)
+        found = {None: "no such region", "flash": "that is flash", "ram": "that has no clock when the stack is needed"}[kind]
         return f"{found}; {self.board.name} has for it: {', '.join(known)}"
 
     def about_what(self, wish: Wish) -> str | None:

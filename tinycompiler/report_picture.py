@@ -138,8 +138,7 @@ def _told(buffer: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _labels(choices: Sequence[tuple[str, ...]], width: float, height: float, widths: Sequence[int]) -> Labels:
-    """At each width of the picture the first choice of lines that fits into `width` percent of it and `height` pixels.
-    """
+    """At each width of the picture the first choice of lines that fits into `width` percent and `height` pixels."""
     rooms = [(width * pixels / 100 - 8) / LETTER for pixels in widths]
     return tuple(
         next((c for c in choices if len(c) * LINE <= height and max(map(len, c)) <= room), ()) for room in rooms

@@ -119,10 +119,11 @@ def _shortfall_lines(s: Json) -> str:
 
 def _conflict(conflict: Json) -> str:
     tensors = " + ".join(f"{short(t['name'])} {t['bytes']:,}" for t in conflict["tensors"])
-    where = f"at {conflict['layer']}" if conflict["layer"] else "in any order that was found"
+    where = f", at {conflict['layer']}" if conflict["layer"] else ""
     if len(conflict["tensors"]) == 1:
-        return f"too large by itself, {where}: {tensors}"
-    return f"cannot live together {where}, while all but any one of them can: {tensors}"
+        return f"too large by itself{where}: {tensors}"
+    found = "have no room together" if where else "found no places together"
+    return f"{found}{where}; without any one of them the rest has: {tensors}"
 
 
 def lost(layer: Mapping[str, Any]) -> bool:

@@ -191,7 +191,7 @@ class _Case:
                 if self.excess(without):
                     left, shrunk = without, True
         return {
-            "layer": None if step is None else calls_of(self.calls.steps[step])[0].node.name,
+            "layer": None if step is None or not self.calls.steps else calls_of(self.calls.steps[step])[0].node.name,
             "tensors": [{"name": b.name, "bytes": b.size} for b in reversed(left)],
             "excess": self.excess(left),
         }
