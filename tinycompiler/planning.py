@@ -90,9 +90,16 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     return _given_back(least, core, goals.budget)
 
 
-def smallest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
-    """The plan that needs least, however many instructions it costs."""
-    found = min(_thrifty(graph, core, goals), key=lambda planned: planned.cost)
+def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
+    """The first plan with less and less scratch that the regions have room for, else the one that needs least; however
+    many instructions it costs.
+    """
+    found: Planned | None = None
+    for trial in _thrifty(graph, core, goals):
+        found = trial if found is None or trial.cost < found.cost else found
+        if found.layout.plan.excess == 0:
+            break
+    assert found is not None
     play(found.calls, found.layout)
     return found
 
