@@ -104,8 +104,8 @@ def bluepill() -> str:
         ('name = "sram"', 'name = "sram 1"', ["'sram 1'", "letters, digits and _"]),
         ('name = "sram"', 'name = "FLASH"', ["two regions are called flash"]),
         ("size = 0x5000", "size = 0x5000\nspeed = 0", ["speed is 0"]),
-        ("size = 0x5000", "size = 0x5000\nclock_mask = 1", ["unknown key 'clock_mask'"]),
-        ("size = 0x5000", "size = 0x5000\nclock_register = 4", ["clock_mask", "missing"]),
+        ("size = 0x5000", "size = 0x5000\nclock_mask = 1", ["clock_register and clock_mask go together"]),
+        ("size = 0x5000", "size = 0x5000\nclock_register = 4", ["clock_register and clock_mask go together"]),
         ('title = "', 'stack_region = "ccm"\ntitle = "', ["stack_region is 'ccm'", "sram"]),
     ],
 )

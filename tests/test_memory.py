@@ -304,6 +304,15 @@ def test_five_hundred_buffers_in_seconds(seed: int) -> None:
     assert plan.arena <= 1.1 * plan.lower_bound
 
 
+def test_quick_packings_know_of_overlaps() -> None:
+    """A chain each of whose outputs begins a little under its input: the last lies lowest."""
+    buffers = [Buffer(f"t{i}", 800, i, i + 1, 4) for i in range(9)]
+    overlaps = {(f"t{i + 1}", f"t{i}"): 8 * (1 + i % 3) for i in range(8)}
+    plan = place(buffers, overlaps, effort=0)
+    check(plan)
+    assert plan.arena == 800 + sum(overlaps.values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_five_hundred_buffers_that_overlap(seed: int) -> None:
@@ -370,13 +379,15 @@ def test_check_sees_what_an_overlapping_output_covers() -> None:
     with pytest.raises(AssertionError, match="a and b share bytes at step"):
         check(replace(good, offsets={"a": 0, "out": 0, "b": 4}))
     with pytest.raises(AssertionError, match="a and b share bytes at step 1"):
-        check(replace(good, buffers=(buffers[0], buffers[1], replace(buffers[2], first=1)), offsets={"a": 0, "out": 0, "b": 4}))
+        late = replace(good, buffers=(*buffers[:2], replace(buffers[2], first=1)))
+        check(replace(late, offsets={"a": 0, "out": 0, "b": 4}))
     with pytest.raises(AssertionError, match="b and out share bytes at step 1"):
         check(replace(good, buffers=(*buffers[:2], replace(buffers[2], last=2))))
     with pytest.raises(AssertionError, match="a and out share bytes at step 1"):
         check(replace(good, overlaps={("out", "a"): 4, ("out", "b"): 0}))
-    with pytest.raises(AssertionError, match="overlap others at step 1"):
-        check(replace(good, overlaps={**overlaps, ("b", "a"): 0}))
+    more = replace(good, buffers=(*buffers, Buffer("two", 8, 1, 1)), offsets={**good.offsets, "two": 0})
+    with pytest.raises(AssertionError, match="out and two both overlap others at step 1"):
+        check(replace(more, overlaps={**overlaps, ("two", "a"): 0}))
 
 
 def test_check_refuses_malformed_plans() -> None:

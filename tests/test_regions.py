@@ -220,6 +220,12 @@ def test_constants_and_states_are_no_tensors_to_place(tmp_path: Path) -> None:
     assert (said.code, "state=REGION" in said.err) == (2, True)
 
 
+def test_the_stack_needs_a_clock() -> None:
+    said = say("check", DIGITS, "-b", "nucleo_h743zi", "--place", "stack=sram2")
+    assert said.code == 2
+    assert "no clock when the stack is needed; nucleo_h743zi has for it: dtcm, axi_sram, sram4, itcm" in said.err
+
+
 def test_regions_that_make_no_sense(tmp_path: Path) -> None:
     wrong = board_file(
         tmp_path,

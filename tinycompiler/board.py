@@ -141,12 +141,12 @@ class Board:
     @property
     def flash(self) -> Region:
         """Where code and weights go."""
-        return self._default("flash")
+        return next(region for region in self.regions if region.kind == "flash" and region.default)
 
     @property
     def ram(self) -> Region:
         """Where data goes, and what is not placed elsewhere."""
-        return self._default("ram")
+        return next(region for region in self.regions if region.kind == "ram" and region.default)
 
     @property
     def stack(self) -> Region:
@@ -171,9 +171,6 @@ class Board:
         """Its bytes without what is left to the application."""
         reserved = {self.flash.name: self.reserve_flash, self.ram.name: self.reserve_ram}
         return max(0, region.end - region.first) - reserved.get(region.name, 0)
-
-    def _default(self, kind: str) -> Region:
-        return next(region for region in self.regions if region.kind == kind and region.default)
 
 
 def names() -> tuple[str, ...]:

@@ -34,6 +34,7 @@ Ints = NDArray[np.int64]
 
 EFFORT = 20_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
 MENDINGS = 40  # times that a quick packing is mended
+MENDING_WORK = 500_000  # pairs of buffers looked at that this may cost
 ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
 
 Overlaps = Mapping[tuple[str, str], int]
@@ -200,7 +201,17 @@ class _Problem:
         self.high = np.searchsorted(steps, [buffer.last for buffer in buffers], side="right") - 1
         section = np.arange(len(steps))
         self.alive = (self.low[:, None] <= section) & (section <= self.high[:, None])  # (buffers, sections)
-        needs = [bytes_needed((buffers[i] for i in np.flatnonzero(column)), overlaps) for column in self.alive.T]
+        index = {buffer.name: i for i, buffer in enumerate(buffers)}
+        self.above: dict[int, dict[int, int]] = {}  # output -> what it may begin under -> how far at least
+        for (below, above), distance in overlaps.items():
+            if below in index and above in index:
+                self.above.setdefault(index[below], {})[index[above]] = distance
+        own: dict[int, Overlaps] = {  # by section
+            int(self.low[i]): {(buffers[i].name, buffers[j].name): distance for j, distance in above.items()}
+            for i, above in self.above.items()
+        }
+        alive = ([buffers[i] for i in np.flatnonzero(column)] for column in self.alive.T)
+        needs = [bytes_needed(together, own.get(section, NO_OVERLAPS)) for section, together in enumerate(alive)]
         self.bound = max(needs)
         self.peak_step = steps[needs.index(self.bound)]
         length = np.array([buffer.last - buffer.first for buffer in buffers], np.int64)
@@ -208,15 +219,6 @@ class _Problem:
         pressure = np.where(self.alive, needs, 0).max(axis=1)  # of the fullest section of each life
         self.clash = (self.low[:, None] <= self.high) & (self.low <= self.high[:, None])
         np.fill_diagonal(self.clash, False)
-        self.reach = np.repeat(self.size[:, None], len(buffers), axis=1)  # bytes from a lower begin to a higher
-        index = {buffer.name: i for i, buffer in enumerate(buffers)}
-        self.pairs = {
-            (index[below], index[above]): distance
-            for (below, above), distance in overlaps.items()
-            if below in index and above in index
-        }
-        for pair, distance in self.pairs.items():
-            self.reach[pair] = distance
         self.unit = int(self.alignment.min())
         self.rounded = -(-self.size // self.unit) * self.unit
         self.savings = self._savings()
@@ -224,7 +226,7 @@ class _Problem:
         shape = np.stack([self.size, self.alignment, self.low, self.high])
         same = (shape[:, 1:] == shape[:, :-1]).all(axis=0)
         single = np.ones(len(buffers), np.bool_)
-        single[[i for pair in self.pairs for i in pair]] = False
+        single[[i for output, above in self.above.items() for i in (output, *above)]] = False
         same &= single[1:] & single[:-1]
         self.twin = np.append(-1, np.where(same, np.arange(len(same)), -1))  # the buffer before, if interchangeable
         self.greedy = [self.order(self.size, length), self.order(pressure, self.size), self.order(area)]
@@ -235,15 +237,11 @@ class _Problem:
 
     def _savings(self) -> tuple[Ints, Ints]:
         """Outputs that may overlap others, and what this saves at most, at their birth, of the sum of all sizes."""
-        above: dict[int, list[int]] = {}
-        for below, i in self.pairs:
-            above.setdefault(below, []).append(i)
         saved = []
-        for output, inputs in above.items():
-            under = min(self.pairs[output, i] for i in inputs)
-            both = int(self.rounded[output] + self.rounded[inputs].sum())
-            saved.append(both - max(both - int(self.rounded[output]) + under, int(self.rounded[output])))
-        return np.array([*above], np.int64), np.array(saved, np.int64)
+        for output, above in self.above.items():
+            own, inputs = int(self.rounded[output]), int(self.rounded[[*above]].sum())
+            saved.append(own + inputs - max(inputs + min(above.values()), own))
+        return np.array([*self.above], np.int64), np.array(saved, np.int64)
 
     def height(self, offsets: Ints) -> int:
         return int((offsets + self.size).max())
@@ -251,8 +249,15 @@ class _Problem:
     def rise(self, floor: Ints, members: Ints, i: int, offset: int) -> Ints:
         """`floor`, the least offsets of `members`, after buffer `i` went to `offset` below its rivals."""
         alignment = self.alignment[members]
-        above = -(-(offset + self.reach[i, members]) // alignment) * alignment
+        above = -(-(offset + self.reach(i, members)) // alignment) * alignment
         return np.where(self.clash[i, members], np.maximum(floor, above), floor)
+
+    def reach(self, i: int, members: Ints) -> Ints:
+        """Bytes from the begin of buffer `i` to that of each of `members`, if it is not lower."""
+        reach = np.full(len(members), self.size[i])
+        for j, distance in self.above.get(i, {}).items():
+            reach[members == j] = distance
+        return reach
 
     def order(self, *keys: Ints) -> Ints:
         """Indices, the largest first by each of `keys` in turn."""
@@ -302,7 +307,7 @@ def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
         yield offsets
     for order in problem.greedy[:2]:  # mending: what ended too high goes halfway to the front, again and again
         rank = np.argsort(order)
-        for _ in range(MENDINGS):
+        for _ in range(min(MENDINGS, MENDING_WORK // (1 + sum(map(len, problem.rivals))))):
             offsets = _fit(problem, np.lexsort([np.arange(len(rank)), rank]).tolist())
             yield offsets
             rank = np.where(offsets + problem.size > target, rank // 2, rank + 1)
@@ -310,13 +315,17 @@ def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
 
 def _fit(problem: _Problem, order: list[int]) -> Ints:
     """Each buffer in `order` into its tightest gap between its rivals, else above them."""
-    reach, alignment = problem.reach.tolist(), problem.alignment.tolist()
+    size, alignment, above = problem.size.tolist(), problem.alignment.tolist(), problem.above
     offsets = [-1] * len(order)
     for i in order:
-        room, choice, cursor = 2**62, -1, 0
-        placed = [j for j in problem.rivals[i] if offsets[j] >= 0]
-        # between the two offsets of each of these, the buffer may not begin
-        for low, high in sorted((offsets[j] - reach[i][j], offsets[j] + reach[j][i]) for j in placed):
+        room, choice, cursor, mine = 2**62, -1, 0, above.get(i, {})
+        # between the two offsets of each of those that are placed, the buffer may not begin
+        closed = [
+            (offsets[j] - mine.get(j, size[i]), offsets[j] + (above[j].get(i, size[j]) if j in above else size[j]))
+            for j in problem.rivals[i]
+            if offsets[j] >= 0
+        ]
+        for low, high in sorted(closed):
             offset = -(-cursor // alignment[i]) * alignment[i]
             if offset <= low and low - cursor < room:
                 choice, room = offset, low - cursor
@@ -393,6 +402,8 @@ class _Searcher:
     def too_high(self, members: Ints, floor: Ints, last: int) -> bool:
         """True when some section's unplaced bytes, from the lowest that one of them may start, pass the capacity."""
         problem = self.problem
+        if self.capacity == ANY_HEIGHT:
+            return False
         alignment = problem.alignment[members]
         least = np.maximum(floor, -(-last // alignment) * alignment)
         if (least + problem.size[members] > self.capacity).any():
@@ -420,7 +431,7 @@ class _Searcher:
         if previous is None:
             may |= floor == last
         else:  # of equal offsets by rank, but an output before what it overlaps
-            under = self.problem.clash[previous, members] & (self.problem.reach[previous, members] == 0)
+            under = self.problem.clash[previous, members] & (self.problem.reach(previous, members) == 0)
             may |= (floor == last) & ((rank > self.preference[previous]) | under)
         may &= (floor < (floor + self.problem.size[members]).min()) & ~unplaced[self.problem.twin[members]]
         chosen = np.flatnonzero(may)
@@ -453,32 +464,32 @@ def check(plan: Plan) -> None:
         whole = {p.region for p in plan.parts if p.start <= offset and offset + buffer.size <= p.start + p.size}
         assert whole or not plan.parts, f"{buffer.name} at {offset} lies in no part of the arena as a whole"
         assert buffer.region in {"", *whole} or buffer.size == 0, f"{buffer.name} at {offset} is not in {buffer.region}"
-    for step in sorted({buffer.first for buffer in plan.buffers}):  # a byte first has two owners at one's birth
+    allowed = _allowed(plan)
+    lives = np.array([(buffer.first, buffer.last) for buffer in plan.buffers]).reshape(-1, 2)
+    for step in np.unique(lives[:, 0]).tolist():  # a byte first has two owners at one's birth
+        output, above = allowed.get(step, ("", set()))
+        alive = [plan.buffers[i] for i in np.flatnonzero((lives[:, 0] <= step) & (step <= lives[:, 1]))]
+        alive.sort(key=lambda buffer: buffer.name == output)  # last, lest it hide that two others meet
         owner = np.full(plan.arena, -1, np.int32)
-        for number in _alive(plan, step):
-            buffer = plan.buffers[number]
+        for number, buffer in enumerate(alive):
             mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
-            for other in np.unique(mine[mine >= 0]).tolist():
-                assert _may_share(plan, names[other], buffer.name, step), (
-                    f"{names[other]} and {buffer.name} share bytes at step {step}"
-                )
+            for other in (alive[i].name for i in np.unique(mine[mine >= 0])):
+                shared = buffer.name == output and other in above
+                assert shared, f"{other} and {buffer.name} share bytes at step {step}"
             mine[:] = number
 
 
-def _alive(plan: Plan, step: int) -> list[int]:
-    """Numbers of the buffers alive at a step; last the output that may overlap others, lest it hide that these meet."""
-    alive = {buffer.name: i for i, buffer in enumerate(plan.buffers) if buffer.first <= step <= buffer.last}
-    below = {pair[0] for pair in plan.overlaps if alive.keys() >= {*pair}}
-    assert len(below) <= 1, f"{' and '.join(sorted(below))} overlap others at step {step}"
-    return sorted(alive.values(), key=lambda number: plan.buffers[number].name in below)
-
-
-def _may_share(plan: Plan, above: str, below: str, step: int) -> bool:
-    """Whether `below` is born where `above` dies, and lies as far under it as it must."""
-    distance, lives = plan.overlaps.get((below, above)), {buffer.name: buffer for buffer in plan.buffers}
-    if distance is None or not lives[below].first == lives[above].last == step:
-        return False
-    return plan.offsets[below] + distance <= plan.offsets[above]
+def _allowed(plan: Plan) -> dict[int, tuple[str, set[str]]]:
+    """By step: the output that is born there, and those that die there and that it begins as far under as it must."""
+    lives = {buffer.name: buffer for buffer in plan.buffers}
+    found: dict[int, tuple[str, set[str]]] = {}
+    for (below, above), distance in plan.overlaps.items():
+        step = lives[below].first
+        if lives[above].last == step and plan.offsets[below] + distance <= plan.offsets[above]:
+            output, dying = found.setdefault(step, (below, set()))
+            assert output == below, f"{output} and {below} both overlap others at step {step}"
+            dying.add(above)
+    return found
 
 
 def draw(plan: Plan, width: int = 80) -> str:

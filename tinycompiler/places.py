@@ -89,8 +89,8 @@ class _Reader:
             known = [region.name for region in self.board.stacks]
         if wish.region in known:
             return None
-        kind = next((region.kind for region in self.board.regions if region.name == wish.region), None)
-        found = {None: "no such region", "flash": "that is flash", "ram": "that has no clock when the stack is needed"}[kind]
+        why = {None: "no such region", "flash": "that is flash", "ram": "that has no clock when the stack is needed"}
+        found = why[next((region.kind for region in self.board.regions if region.name == wish.region), None)]
         return f"{found}; {self.board.name} has for it: {', '.join(known)}"
 
     def about_what(self, wish: Wish) -> str | None:

@@ -104,9 +104,16 @@ def _missing(planned: Planned, goals: Goals) -> tuple[int, int]:
     return flash, planned.layout.plan.excess
 
 
-def smallest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
-    """The plan that needs least, however many instructions it costs."""
-    found = min(_thrifty(graph, core, goals), key=lambda planned: planned.cost)
+def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
+    """The first plan with less and less scratch that the regions have room for, else the one that needs least; however
+    many instructions it costs.
+    """
+    found: Planned | None = None
+    for trial in _thrifty(graph, core, goals):
+        found = trial if found is None or trial.cost < found.cost else found
+        if found.layout.plan.excess == 0:
+            break
+    assert found is not None
     play(found.calls, found.layout)
     return found
 

@@ -23,6 +23,8 @@ PAGE = 1400
 """Pixels that an arena of many steps is squeezed into."""
 ROWS = (3, 26)
 """Pixels of a step: at least, at most."""
+LABEL = (40, 14)
+"""Percent of the arena that the peak's label and a tick take: on a phone, on a desktop."""
 TOP = 24
 """Pixels above the first step, for the ticks."""
 MAP = (100.0, 38.0)
@@ -72,8 +74,8 @@ class Arena:
     marks: tuple[Mark, ...]
     shared: tuple[Mark, ...]
     """Bytes of an output that begins under what it is made of."""
-    ticks: tuple[tuple[float, int], ...]
-    """(percent, bytes)"""
+    ticks: tuple[tuple[float, int, bool], ...]
+    """(percent, bytes, whether the peak's label covers it on a phone)"""
     bound: float
     """Percent of the arena that the peak demands."""
 
@@ -93,7 +95,7 @@ def arena(plan: Mapping[str, Any]) -> Arena | None:
         rows=tuple(_row(step, number, plan) for number, step in enumerate(steps)),
         marks=tuple(marks),
         shared=tuple(_shared(buffers, plan, row)),
-        ticks=tuple(_ticks(size)),
+        ticks=tuple(_ticks(size, 100 * plan["lower_bound"] / size)),
         bound=100 * plan["lower_bound"] / size,
     )
 
@@ -156,13 +158,14 @@ def _shared(buffers: Sequence[Mapping[str, Any]], plan: Mapping[str, Any], row: 
             yield Mark(x, TOP + row * pair[0]["first_step"], width, row, "shared", "")
 
 
-def _ticks(size: int) -> Iterator[tuple[float, int]]:
-    """A few round offsets, none so near to the end that it would run into the arena's own size."""
+def _ticks(size: int, bound: float) -> Iterator[tuple[float, int, bool]]:
+    """A few round offsets, none where the peak's label stands: left of `bound` percent."""
     steps = (factor * 10**power for power in range(12) for factor in (1, 2, 5))
     step = next(s for s in steps if size <= 5 * s)
     for offset in range(0, size, step):
-        if offset <= 0.8 * size:
-            yield 100 * offset / size, offset
+        x = 100 * offset / size
+        if x <= 90 and not bound - LABEL[1] < x <= bound + 1:
+            yield x, offset, bound - LABEL[0] < x <= bound
 
 
 # Flash.

@@ -22,7 +22,7 @@ from tinycompiler.kernels import Calls, Constant, Run, calls_of
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout
 from tinycompiler.memory import Buffer, alive_at
 from tinycompiler.places import rooms_beside
-from tinycompiler.planning import USUAL, Goals, Planned, plan, smallest
+from tinycompiler.planning import USUAL, Goals, Planned, plan, thriftiest
 from tinycompiler.regions import arrange
 from tinycompiler.report_facts import Json, short
 
@@ -269,12 +269,10 @@ class _Case:
 
     def thrift(self, region: str) -> Iterator[Remedy]:
         """Less scratch: as little as must be, or, where that is not enough, as little as can be."""
-        goals = replace(self.goals, fusion=True, budget=None)
-        found = smallest(self.calls.graph, self.board.core, goals)
-        rooms = self.goals.places.rooms
-        if found.layout.plan.excess == 0 and len(rooms) == 1:
-            budget = max(found.arena, rooms[0].size - self.layout.state_bytes)
-            found = plan(self.calls.graph, self.board.core, replace(goals, budget=budget))
+        graph = self.calls.graph
+        if sum(graph.tensors[name].bytes for name in graph.inputs) > sum(room.size for room in self.goals.places.rooms):
+            return  # inputs have to be whole
+        found = thriftiest(graph, self.board.core, replace(self.goals, fusion=True, budget=None))
         remedy = self.remedy(self.thriftily(found), f"--arena-budget {found.arena}", region, found)
         yield remedy
 

@@ -37,6 +37,9 @@ class Table:
             raise BoardError(f"{self.place}: {key} is {value}; wanted {least} to 2^32 - 1")
         return value
 
+    def optional_number(self, key: str, *, least: int) -> int | None:
+        return self.number(key, least=least) if key in self._values else None
+
     def table(self, key: str) -> "Table":
         return Table(f"{self.place}, [{key}]", self.take(key, dict, "a table"))
 

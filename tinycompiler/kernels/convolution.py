@@ -219,7 +219,7 @@ class ConvScalar(ConvKernel):
         return 0 if g.pointwise else g.taps
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per channel: bias, multiplier, shift, zero point (or bias, zero point, scale as a double), and the weights."""
+        """Per channel: bias, multiplier, shift, zero point (or bias, zero point, scale as a double), then weights."""
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 4)), np.int8)
         padded[:, :taps] = weights
