@@ -272,8 +272,8 @@ def _grow(g: PlanGrower, count: int) -> None:
             blocks[int(g.rng.choice(len(blocks), p=weights / weights.sum()))](g)
         except Unsuitable:  # a block is whole, or is not there
             g.macs = macs
-            gone = [name for made in g.operators[before :] for name in made.outputs]
-            del g.operators[before :]
+            gone = [name for made in g.operators[before:] for name in made.outputs]
+            del g.operators[before:]
             g.values = [name for name in g.values if name not in gone]
 
 

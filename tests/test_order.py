@@ -10,8 +10,6 @@ from itertools import count, islice
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests import models
 from tests.draws import STRATEGIES, Case, random_values, trials
@@ -24,12 +22,11 @@ from tinycompiler.board import CORES, Core
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Call, Calls, Run, Wishes, calls_of, lower
-from tinycompiler.kernels.order import Touch, by_pixels, distance, touched
+from tinycompiler.kernels.order import distance, touched
 from tinycompiler.lifetimes import Layout, scratch_name
 from tinycompiler.memory import Plan
 from tinycompiler.ops import Numerics
 from tinycompiler.planning import Planned
-from tinycompiler.tensor import DType, Tensor
 
 GAP = 16
 """What lies apart begins at multiples of this."""
@@ -154,7 +151,12 @@ def windowed(count: int, seed: int, *, plain: bool = False) -> list[Case]:
             told["filters"] = int(rng.integers(1, 18))
         elif kind == 1 and rng.random() < 0.2:
             told["multiplier"] = 2
-        if kind < 2 and not plain and told["stride"] == (1, 1) and all(2 * k < n for k, n in zip(kernel, shape[1:3], strict=True)):
+        if (
+            kind < 2
+            and not plain
+            and told["stride"] == (1, 1)
+            and all(2 * k < n for k, n in zip(kernel, shape[1:3], strict=True))
+        ):
             told["dilation"] = (2, 2) if rng.random() < 0.4 else (1, 1)
         make = (models.conv_2d, models.depthwise_conv_2d, models.max_pool_2d, models.average_pool_2d)[kind]
         cases.append(Case(make, number, told))

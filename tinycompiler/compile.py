@@ -24,7 +24,6 @@ from tinycompiler.shortfall import others_in
 from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector
 
-
 CODE = 16_384
 """Bytes of code, firmware included, to be expected in flash before anything is linked."""
 

@@ -141,15 +141,16 @@ def transformed(weights: Ints) -> Ints:
 
 
 def _pack(site: Site) -> Array:
-    """Per pair A, B: for each place and every four input channels (0,2), (1,3) of A, then of B; then 2·bias A, B, M A, B,
-    rounding constants, shifts.
+    """Per pair A, B: for each place and every four input channels (0,2), (1,3) of A, then of B; then of A and B doubled
+    biases, multipliers, rounding constants, shifts.
     """
     clamp, y = clamp_of(site.op), site.outputs[0]
     flat = flat_weights(site)
     r = requantization(site, flat, clamp)
     flat, bias, multiplier, constant, shift = pad_channels(flat, r, y.zero_point, clamp)
     places = transformed(flat.reshape(len(flat), 3, 3, -1))
-    half_words = places.reshape(len(flat) // 2, 2, 16, -1, 4)[..., [0, 2, 1, 3]]  # (pairs, channel, place, four, value)
+    # (pairs, channel, place, four, value)
+    half_words = places.reshape(len(flat) // 2, 2, 16, -1, 4)[..., [0, 2, 1, 3]]
     stream = half_words.transpose(0, 2, 3, 1, 4).astype(np.int16).reshape(len(flat) // 2, -1).view(np.uint32)
     tail = [words(v[i::2]) for v in (2 * bias, multiplier, constant, shift) for i in (0, 1)]
     packed: Array = np.column_stack([stream, *tail]).astype(np.uint32).ravel()
