@@ -13,7 +13,8 @@ import numpy as np
 from tests.draws import graph_of
 from tests.fuzz_drafts import Draft, Numbers, Unsuitable
 from tests.fuzz_grower import Grower, single
-from tests.fuzz_steps import DEVIATION, SPREAD, STEPS
+from tests.fuzz_steps import STEPS
+from tests.models import DEVIATION, SPREAD
 from tinycompiler.graph import Graph
 from tinycompiler.ops import Numerics
 from tinycompiler.passes import optimize

@@ -81,6 +81,7 @@ OPTIONAL = ("ai_edge_litert", "tflite_micro", "tflite_runtime", "unicorn")
 LIMIT = 320
 LONG = {
     "actions": "one short function per command; apart, they would need their common part imported from a third file",
+    "board": "a description of a part, and every complaint about the file it comes from",
     "emit": "what the templates ask for is one object; its halves would have to know each other",
     "memory": "placing and its independent check stand side by side, so that a reader can see that they share nothing",
     "ops.movement": "many operators of a few lines each, which are easiest compared side by side",

@@ -264,7 +264,10 @@ REFUSALS: dict[str, tuple[Case, str]] = {
         window(models.mul, scales=(1.0, 1.0), output_scale=2.0**-14),
         "the output is shifted right by -15; -13 to 30",
     ),
-    "small sum": (window(models.add, scales=(2.0**-10, 2.0**-10), output_scale=8.0), "; 0 to 30 are supported"),
+    "small sum": (
+        window(models.add, other=(1, 1, 1, 8), scales=(2.0**-10, 2.0**-10), output_scale=8.0),
+        "; 0 to 30 are supported",
+    ),
 }
 
 

@@ -24,6 +24,7 @@ from tinycompiler.compile import Compiled, compile_model
 from tinycompiler.elf import FlashUse, Memory, RamUse, RegionUse, Symbol
 from tinycompiler.emulators import Run
 from tinycompiler.ops import Numerics
+from tinycompiler.planning import Goals
 from tinycompiler.report import Report, make
 from tinycompiler.report_file import load_report
 from tinycompiler.report_text import bar, markdown, table, terminal
@@ -87,7 +88,9 @@ def digits(board: str = "nucleo_l4r5zi") -> Compiled:
 def image(compiled: Compiled, *, code: int = 4000) -> Elf:
     """As much of a linked image as a report looks at; a little `code` fits."""
     board, arena = compiled.board, compiled.layout.plan.arena
-    flash = FlashUse(9000 + 500 + code, board.flash.size, weights=9000, tables=500, code=code, vectors=68)
+    constants = {c.key: c for call in compiled.calls.calls for c in call.constants}.values()
+    weights, tables = (sum(c.size for c in constants if c.table is table) for table in (False, True))
+    flash = FlashUse(weights + tables + code, board.flash.size, weights=weights, tables=tables, code=code, vectors=68)
     ram = RamUse(arena + 24 + 296, board.ram.size, arena=arena, state=0, static=24, stack=296)
     regions = (
         RegionUse(board.flash.name, "flash", flash.used, flash.capacity),
@@ -242,7 +245,8 @@ def chain(names: Sequence[str], size: int = 4, wide: int = 4) -> bytes:
 
 def test_runs_rings_and_overlaps_are_in_the_report(tmp_path: Path) -> None:
     (tmp_path / "chain.tflite").write_bytes(chain(("a", "b", "c", "d"), size=24, wide=16))
-    report = report_of(compile_model(tmp_path / "chain.tflite", load("nucleo_l4r5zi"), Numerics.LITERT))
+    goals = Goals(slowdown=None)
+    report = report_of(compile_model(tmp_path / "chain.tflite", load("nucleo_l4r5zi"), Numerics.LITERT, goals=goals))
     validate(report.data)
     plan = report.data["plan"]
     (run,) = [step["layers"] for step in plan["steps"] if len(step["layers"]) > 1]

@@ -138,7 +138,7 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "CAST": (Sample(ops.Cast(), types="any pair"),),
         "CONCATENATION": (Sample(ops.Concatenation(1), (ROW, ROW), ((1, 8),)),),
         "CONV_2D": (
-            *_weighted(ops.Conv2D(_WINDOW), (3, 2, 2, 4), (1, 3, 3, 3)),
+            *_weighted(ops.Conv2D(Window((3, 3))), (16, 3, 3, 16), (1, 14, 14, 16), (1, 16, 16, 16)),
             replace(_weighted(ops.Conv2D(_WINDOW), (4, 2, 2, 2), (1, 3, 3, 4))[0], note="in groups"),
         ),
         "DEPTHWISE_CONV_2D": _weighted(
