@@ -80,11 +80,14 @@ def by_goals(graph: Graph, core: Core, rng: np.random.Generator) -> tuple[str, P
         return str(goals), usual
     budget = int(usual.arena * rng.uniform(0.3, 1))
     goals = replace(goals, budget=budget)
+    refused = ""
     try:
         planned = plan(graph, core, goals)
     except DoesNotFit as refusal:
-        least = re.search(r"smallest that was found has ([\d,]+)", str(refusal))
-        assert least is not None, str(refusal)
+        refused = str(refusal)
+    if refused:
+        least = re.search(r"smallest that was found has ([\d,]+)", refused)
+        assert least is not None, refused
         goals = replace(goals, budget=int(least[1].replace(",", "")))
         assert goals.budget is not None
         assert budget < goals.budget <= usual.arena

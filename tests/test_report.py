@@ -231,7 +231,7 @@ def chain(names: Sequence[str], size: int = 4, wide: int = 4) -> bytes:
     depths: list[int] = []
     for i, name in enumerate(names):
         channels = wide if 0 < i < len(names) - 1 else 4
-        model.tensor(name, (1, size, size, channels), scales=0.05, zero_points=i)
+        model.tensor(name, (1, size, size, channels), scales=0.05, zero_points=i % 100)
         depths.append(channels)
     for i, (x, y) in enumerate(pairwise(names)):
         n, kernel = depths[i + 1], 3 if i else 1

@@ -1,15 +1,15 @@
 """Which calls become runs: the way through the network with the lowest peak that stays within a cap of extra work.
 
 A step of the way is one call or one run of calls that follow each other; its length is the instructions that the run
-costs more, its height the bytes that it needs (`needs`). For every height, from the lowest on, the shortest way of
-steps no higher is found; the first that is short enough is taken.
+costs more, its height the bytes that it needs (`needs`). The lowest height is taken at which the shortest way of steps
+no higher is short enough; the higher, the more steps there are, so it is found by halves.
 
-With a budget, the highest height under it comes first: then nothing is given for bytes that are not needed.
+With a budget, it is the highest one under that: nothing is given for bytes that are not needed.
 
-Chosen: all heights in turn, instead of weighing bytes against instructions, because cap and budget are what a user can
-state.
+Chosen: such heights, instead of weighing bytes against instructions, because cap and budget are what a user can state.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ LONGEST = 14
 """Nodes of a run."""
 LOWEST = 0.3
 """Only runs through a node that needs more than this share of the peak are tried."""
-ROWS = 300_000
+ROWS = 40_000
 """Rows that may be traced in the search for runs: some seconds."""
 PER_MAC = {"dsp": 1.1, "scalar": 5.0}
 PER_OUTPUT = {"dsp": 10, "scalar": 40}
@@ -47,26 +47,30 @@ def choose_runs(
     """Names of the nodes of each run; `base`: every node by itself. `slowdown`: the share of instructions that may be
     added, None for any. `budget`: bytes under which no more need be saved.
     """
-    nodes = [node for node in base.graph.nodes if not isinstance(node.op, Reshape)]
-    calls = base.calls
+    nodes, calls = [node for node in base.graph.nodes if not isinstance(node.op, Reshape)], base.calls
+    if not nodes:
+        return ()
     needs = Needs(base.graph, base.aliases)
     alive, last = needs.alive_before(calls), needs.last_reads(calls)
     steps = [Step(i, i + 1, needs.of(call, alive[i], last, i), 0) for i, call in enumerate(calls)]
-    peak = max((step.need for step in steps), default=0)
+    peak = max(step.need for step in steps)
     cap = None if slowdown is None else slowdown * estimate(calls, base.graph, base.core)
     for i, end, run in _candidates(base.graph, nodes, steps, base.core, wishes, peak):
         if cap is None or run.extra <= cap:
             steps.append(Step(i, end, needs.of(run, alive[i], last, end - 1), run.extra))
-    heights = sorted({step.need for step in steps if step.need <= peak})
-    if budget is not None:
-        low = [height for height in heights if height <= budget]
-        heights = [*low[::-1], *heights[len(low) :]]
-    for height in heights:
+    steps.sort(key=lambda step: (step.first, step.end))
+
+    def within(height: int) -> list[Step] | None:
         way = _shortest([step for step in steps if step.need <= height], len(nodes))
-        if way is not None and (cap is None or sum(step.extra for step in way) <= cap):
-            chosen = [tuple(node.name for node in nodes[step.first : step.end]) for step in way]
-            return tuple(names for names in chosen if len(names) > 1)
-    return ()
+        short = way is not None and (cap is None or sum(step.extra for step in way) <= cap)
+        return way if short else None
+
+    heights = sorted({step.need for step in steps if step.need <= peak})
+    lowest = bisect_left(heights, True, key=lambda height: within(height) is not None)
+    if budget is not None:
+        lowest = max(lowest, bisect_right(heights, budget) - 1)
+    chosen = [tuple(node.name for node in nodes[step.first : step.end]) for step in within(heights[lowest]) or ()]
+    return tuple(names for names in chosen if len(names) > 1)
 
 
 def estimate(calls: Sequence[Call], graph: Graph, core: Core) -> float:
@@ -76,10 +80,12 @@ def estimate(calls: Sequence[Call], graph: Graph, core: Core) -> float:
 
 
 def _shortest(steps: Sequence[Step], count: int) -> list[Step] | None:
-    """The way from node 0 to `count` with the least extra work, and of these the one with the fewest runs."""
+    """The way from node 0 to `count` with the least extra work, and of these the one with the fewest runs; `steps` are
+    sorted.
+    """
     best: list[tuple[int, int, Step | None] | None] = [None] * (count + 1)
     best[0] = (0, 0, None)
-    for step in sorted(steps, key=lambda step: (step.first, step.end)):
+    for step in steps:
         before = best[step.first]
         if before is None:
             continue

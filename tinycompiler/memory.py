@@ -231,7 +231,7 @@ class _Problem:
         self.twin = np.append(-1, np.where(same, np.arange(len(same)), -1))  # the buffer before, if interchangeable
         self.greedy = [self.order(self.size, length), self.order(pressure, self.size), self.order(area)]
         # the latest first, as outputs that overlap inputs go below them; the earliest first
-        self.greedy += [self.order(self.low), self.order(-self.low)]
+        self.greedy += [np.arange(len(buffers))[::-1], self.order(-self.low)]
         self.preferences = [self.order(area, self.size), self.order(pressure, length, area)]
         self.preferences.append(self.order(length, self.size))
 

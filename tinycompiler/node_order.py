@@ -7,12 +7,14 @@ are overwritten when all have read them.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 
 from tinycompiler.graph import Graph, Node
-from tinycompiler.kernels import Call, Calls
+from tinycompiler.kernels import Calls
 from tinycompiler.needs import Needs
 from tinycompiler.ops import Reshape
 
@@ -65,81 +67,103 @@ class _Search:
         self.writes = [self.needs.writes(call) for call in calls]
         makers = {name: i for i, names in enumerate(self.writes) for name in names}
         self.before = [sum({1 << makers[n] for n in names if n in makers}) for names in self.reads]
-        self.readers: dict[str, int] = {}
+        self.readers: dict[str, list[int]] = {}
         for i, names in enumerate(self.reads):
             for name in names:
-                self.readers[name] = self.readers.get(name, 0) | 1 << i
+                self.readers.setdefault(name, []).append(i)
 
     @cached_property
     def has_choice(self) -> bool:
-        if self.base.graph.states:
-            return False
-        done = 0
-        for i in range(len(self.base.calls)):
-            if len(list(self.ready(done))) > 1:
-                return True
-            done |= 1 << i
-        return False
+        """Whether there is another order: some call does not read what the one before it makes."""
+        return not self.base.graph.states and any(not b >> i & 1 for i, b in enumerate(self.before[1:]))
 
-    def ready(self, done: int) -> Iterator[int]:
-        return (i for i, before in enumerate(self.before) if not done >> i & 1 and before & ~done == 0)
-
-    def alive(self, done: int) -> set[str]:
-        """What memory holds when the nodes of `done` have run."""
-        made = [name for i, names in enumerate(self.writes) if done >> i & 1 for name in names]
-        inputs = [m for name in self.base.graph.inputs if (m := self.needs.memory_of(name))]
-        kept = self.needs.kept
-        return {n for n in (*made, *inputs) if n in kept or self.readers.get(n, 0) & ~done}
-
-    def need(self, alive: set[str], done: int, i: int) -> int:
-        """Bytes while node i runs."""
-        call: Call = self.base.calls[i]
-        dying = {n for n in self.reads[i] if n not in self.needs.kept and not self.readers[n] & ~(done | 1 << i)}
-        saved = self.needs.saved(call, dying)
-        return self.needs.sizes(alive | self.writes[i]) - saved + call.scratch
-
-    def peak(self, order: Sequence[int] | range) -> int:
-        done, highest, alive = 0, 0, self.alive(0)
+    def peak(self, order: Iterable[int]) -> int:
+        memory, highest = _Memory(self), 0
         for i in order:
-            highest = max(highest, self.need(alive, done, i))
-            alive = self.left(alive, done, i)
-            done |= 1 << i
+            highest = max(highest, memory.alive + memory.weigh(i)[0])
+            memory.take(i)
         return highest
 
     def exact(self) -> list[int] | None:
         """The best order, or None when there are too many sets."""
-        everything = (1 << len(self.base.calls)) - 1
-        queue: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())]
+        numbers, start = count(), _Memory(self)
+        queue = [(start.alive + start.weigh(i)[0], 0, next(numbers), i, start) for i in sorted(start.ready)]
         seen: set[int] = set()
         while queue:
-            peak, _, order = heapq.heappop(queue)
-            done = sum(1 << i for i in order)
-            if done == everything:
-                return list(order)
+            peak, _, _, last, before = heapq.heappop(queue)
+            done = before.done | 1 << last
             if done in seen:
                 continue
             seen.add(done)
             if len(seen) * len(self.base.calls) > MOST_SETS:
                 return None
-            alive = self.alive(done)
-            for i in self.ready(done):
-                found = max(peak, self.need(alive, done, i))
-                heapq.heappush(queue, (found, -len(order) - 1, (*order, i)))
+            memory = before.after(last)
+            if not memory.ready:
+                return memory.order
+            for i in sorted(memory.ready):
+                found = max(peak, memory.alive + memory.weigh(i)[0])
+                heapq.heappush(queue, (found, -len(memory.order), next(numbers), i, memory))
         return None
 
     def greedy(self) -> list[int]:
         """Of what can run, what needs least; of these, what leaves least."""
-        order: list[int] = []
-        done, alive = 0, self.alive(0)
-        while len(order) < len(self.base.calls):
-            left = {i: self.needs.sizes(self.left(alive, done, i)) for i in self.ready(done)}
-            chosen = min(left, key=lambda i: (self.need(alive, done, i), left[i], i))
-            order.append(chosen)
-            alive = self.left(alive, done, chosen)
-            done |= 1 << chosen
-        return order
+        memory = _Memory(self)
+        weights = {i: memory.weigh(i) for i in memory.ready}
+        while weights:
+            chosen = min(weights, key=lambda i: (weights[i], i))
+            weights |= {i: memory.weigh(i) for i in memory.take(chosen)}
+            del weights[chosen]
+        return memory.order
 
-    def left(self, alive: set[str], done: int, i: int) -> set[str]:
-        """What memory holds after node i."""
-        done |= 1 << i
-        return {n for n in alive | self.writes[i] if n in self.needs.kept or self.readers.get(n, 0) & ~done}
+
+class _Memory:
+    """What memory holds while calls run one after the other, and what each would change."""
+
+    def __init__(self, search: _Search) -> None:
+        self.search, self.needs = search, search.needs
+        self.left = {name: len(readers) for name, readers in search.readers.items()}
+        self.missing = [before.bit_count() for before in search.before]
+        self.ready = {i for i, missing in enumerate(self.missing) if not missing}
+        inputs = {m for name in search.base.graph.inputs if (m := self.needs.memory_of(name))}
+        self.alive = self.needs.sizes(name for name in inputs if self.lives(name))
+        """Bytes."""
+        self.order: list[int] = []
+        self.done = 0
+
+    def after(self, i: int) -> "_Memory":
+        """The same when call i has run."""
+        memory = copy(self)
+        memory.left, memory.missing = dict(self.left), list(self.missing)
+        memory.ready, memory.order = set(self.ready), list(self.order)
+        memory.take(i)
+        return memory
+
+    def lives(self, name: str) -> bool:
+        return name in self.needs.kept or self.left.get(name, 0) > 0
+
+    def dying(self, i: int) -> set[str]:
+        """What call i is the last one to read."""
+        return {name for name in self.search.reads[i] if name not in self.needs.kept and self.left[name] == 1}
+
+    def weigh(self, i: int) -> tuple[int, int]:
+        """Bytes more that call i needs while it runs, and leaves."""
+        call, dying, writes = self.search.base.calls[i], self.dying(i), self.search.writes[i]
+        need = self.needs.sizes(writes) - self.needs.saved(call, dying) + call.scratch
+        return need, self.needs.sizes(name for name in writes if self.lives(name)) - self.needs.sizes(dying)
+
+    def take(self, i: int) -> list[int]:
+        """Runs call i. Returns those that can run and weigh otherwise than before."""
+        self.alive += self.weigh(i)[1]
+        self.ready.discard(i)
+        self.order.append(i)
+        self.done |= 1 << i
+        changed = []
+        for name in self.search.reads[i]:
+            self.left[name] -= 1
+            changed += [j for j in self.search.readers[name] if self.left[name] == 1 and j in self.ready]
+        for j in {j for name in self.search.writes[i] for j in self.search.readers.get(name, ())}:
+            self.missing[j] -= 1
+            if not self.missing[j]:
+                self.ready.add(j)
+                changed.append(j)
+        return changed

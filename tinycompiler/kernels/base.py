@@ -90,7 +90,7 @@ class Call:
     @cached_property
     def under(self) -> Mapping[str, int]:
         """Bytes that the output has to begin under each input, at least, where the order is known."""
-        return distances(self.order, self.node.outputs[0])
+        return distances(self.order, self.node.outputs[0], self.node.inputs)
 
     def __str__(self) -> str:
         constants = sum(c.size for c in self.constants)

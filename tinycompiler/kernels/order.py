@@ -95,7 +95,7 @@ def span_under(window: Window, axis: int, place: int, size: int) -> tuple[int, i
     return min(max(first, 0), size), max(min(end, size), 0)
 
 
-def distances(touches: Sequence[Touch], output: str) -> dict[str, int]:
-    """The `distance` to each operand that is read."""
-    operands = {name for touch in touches for name, _, _ in touch.reads}
-    return {name: distance(touches, output, name) for name in sorted(operands)}
+def distances(touches: Sequence[Touch], output: str, operands: Sequence[str]) -> dict[str, int]:
+    """The `distance` to each of the operands that the order speaks of."""
+    known = {name for touch in touches for name, _, _ in touch.reads}
+    return {name: distance(touches, output, name) for name in operands if name in known}

@@ -87,7 +87,7 @@ class Run:
     @cached_property
     def under(self) -> Mapping[str, int]:
         """Bytes that the output has to begin under each input, at least."""
-        return distances(self.order, self.stages[-1].output)
+        return distances(self.order, self.stages[-1].output, self.inputs)
 
     @property
     def scratch(self) -> int:
