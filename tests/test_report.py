@@ -308,7 +308,7 @@ def test_the_terminal_says_what_matters() -> None:
     assert "this is a plan, not a verdict (no compiler)" in terminal(reports["plan only"])
     assert "\nFITS  (linked ELF)" in terminal(reports["fits"])
     no = terminal(reports["does not fit"])
-    missing = 3_000_000 + 9500 - 2 * 1024 * 1024
+    missing = reports["does not fit"].data["memory"]["flash"]["used"] - 2 * 1024 * 1024
     for words in (
         "DOES NOT FIT  (linked ELF)",
         f"flash: {missing:,} bytes missing",
