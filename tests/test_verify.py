@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import models
 from tests.commands import DIGITS, needs_compiler, say
 from tinycompiler import actions, compile
 from tinycompiler import verify as verification
@@ -300,3 +301,16 @@ def test_a_judge_that_refuses_is_one_sentence() -> None:
     c = digits()
     with pytest.raises(ModelError, match=r"the reference \(litert\) refuses this model: "):
         reference(replace(c.file, data=c.file.data[:2000]), c.network, layers=False)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("numerics", ["litert", "tflm"])
+def test_inputs_that_end_the_judges_process_are_left_out(numerics: str, tmp_path: Path) -> None:
+    """SOFTMAX over 1,000 equal values: both references abort. Random values are judged."""
+    path = tmp_path / "classes.tflite"
+    path.write_bytes(models.softmax(np.random.default_rng(0), (1, 1000)))
+    said = say("verify", path, "-b", "nucleo_l4r5zi", "-n", 2, "--numerics", numerics)
+    assert said.code == 0, said.err
+    assert "EXACT: 0 of 2,000 output bytes differ over 2 vectors" in said.out
+    assert said.out.count("left out: all ") == 3
+    assert "at softmax_0 both references end the process" in said.out

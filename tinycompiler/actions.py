@@ -27,6 +27,7 @@ from tinycompiler.ops import Numerics
 from tinycompiler.output import read as read_output
 from tinycompiler.output import write
 from tinycompiler.passes import optimize
+from tinycompiler.passes.edges import file_inputs
 from tinycompiler.planning import Goals
 from tinycompiler.progress import Progress
 from tinycompiler.readers.network import inspect
@@ -139,6 +140,7 @@ def verify(options: Namespace) -> Outcome:
     vectors = random_vectors(compiled.graph, options.n, options.seed) + extreme_vectors(compiled.graph)
     if options.input:
         vectors = user_vectors(compiled.graph, options.input) + vectors
+    vectors, left_out = _judged(compiled, vectors)
     compiled, elf, runs = _execute(compiled, vectors, options, progress)
     result = verification.compare(compiled.network, compiled.calls, vectors, runs, judge, layers=False)
     if options.layers:
@@ -154,7 +156,23 @@ def verify(options: Namespace) -> Outcome:
         )
     progress.done()
     report = _report(compiled, elf=elf, run=_merged(runs), result=result)
-    return Outcome(_shown_report(report, compiled, options), report.data, 0 if result.exact else 1)
+    text = "\n".join([_shown_report(report, compiled, options), *left_out])
+    return Outcome(text, report.data, 0 if result.exact else 1)
+
+
+def _judged(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[list[Vector], list[str]]:
+    """Vectors that the references survive, and a sentence for each of the others."""
+    network, kept, left_out = compiled.network, [], []
+    for vector in vectors:
+        feeds = dict(zip(network.inputs, file_inputs(network, compiled.graph, vector.values), strict=True))
+        node = reference.aborts_at(network, feeds)
+        if node is None:
+            kept.append(vector)
+        else:
+            left_out.append(f"left out: {vector.label}; at {node} both references end the process for it")
+    if not kept:
+        raise UsageError("\n".join([*left_out, "no input is left to verify; give some by --input"]))
+    return kept, left_out
 
 
 def report(options: Namespace) -> Outcome:

@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from io import StringIO
 from typing import Any, Protocol
 
+import numpy as np
+
 from tinycompiler.errors import JudgeError, ModelError
 from tinycompiler.graph import Graph
 from tinycompiler.ops import (
@@ -97,6 +99,29 @@ def reference(file: File, graph: Graph, *, layers: bool) -> Reference:
             why = _why_not_runtime(graph)
             return _Numpy(graph, why) if why else _LiteRt("tflite-runtime", data, index, graph, layers)
     return _Numpy(graph, f"{JUDGES[graph.numerics]} is not installed")
+
+
+ABORTS = 1 << 28
+"""Q12 sum of a row's exponentials at which both references' int8 SOFTMAX ends the process: 512 equal values."""
+
+
+def aborts_at(network: Graph, inputs: Mapping[str, Array]) -> str | None:
+    """The node at which a judge would end the whole process for these inputs, if there is one."""
+    wide = [
+        node
+        for node in network.nodes
+        if isinstance(node.op, Softmax)
+        and network.tensors[node.inputs[0]].dtype is DType.INT8
+        and network.tensors[node.inputs[0]].shape[-1] >= 512
+    ]
+    values = network.evaluate(inputs) if wide else {}
+    for node in wide:
+        x = network.tensors[node.inputs[0]]
+        assert isinstance(node.op, Softmax)
+        rows = values[x.name].astype(np.int64).reshape(-1, x.shape[-1])
+        if (node.op.exponentials_of(x, rows)[2] >= ABORTS).any():
+            return node.name
+    return None
 
 
 JUDGES = {Numerics.LITERT: "ai-edge-litert", Numerics.TFLM: "tflite-micro"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinycompiler import fixed_point
 from tinycompiler.fixed_point import Multiplier, multiply_by_quantized_multiplier, quantize_multiplier, round_half_away
@@ -234,17 +235,21 @@ class Softmax(Op):
         scaled = multiply_by_quantized_multiplier(difference, m.value, m.shift)
         return fixed_point.exp_on_negative_values(scaled, self.DIFFERENCE_BITS).astype(np.int32)
 
+    def exponentials_of(self, source: Tensor, rows: Ints) -> tuple[Ints, NDArray[np.bool_], Ints]:
+        """(rows, depth) int8 values: their exponentials in Q0, which of them count, and the rows' sums in Q12."""
+        table = signed(self.exponentials(source))
+        distance = rows.max(axis=1, keepdims=True) - rows
+        counted = distance < len(table)
+        exponential = np.where(counted, table[np.minimum(distance, len(table) - 1)], 0)
+        in_q12 = np.where(counted, fixed_point.rounding_divide_by_power_of_two(exponential, self.ACCUMULATION_BITS), 0)
+        return exponential, counted, in_q12.sum(axis=1, keepdims=True)
+
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         rows = signed(values[0]).reshape(-1, inputs[0].shape[-1])
         if inputs[0].dtype is DType.INT16:
             wide = int16.softmax(rows, int16.softmax_multiplier(inputs[0], self.beta), numerics)
             return (wide.astype(np.int16).reshape(outputs[0].shape),)
-        table = signed(self.exponentials(inputs[0]))
-        distance = rows.max(axis=1, keepdims=True) - rows
-        counted = distance < len(table)
-        exponential = np.where(counted, table[np.minimum(distance, len(table) - 1)], 0)
-        in_q12 = np.where(counted, fixed_point.rounding_divide_by_power_of_two(exponential, self.ACCUMULATION_BITS), 0)
-        total = in_q12.sum(axis=1, keepdims=True)
+        exponential, counted, total = self.exponentials_of(inputs[0], rows)
         headroom = np.array([[32 - int(t).bit_length()] for t in total[:, 0]], np.int64)
         reciprocal = fixed_point.one_over_one_plus_x((total << headroom) - (1 << 31))
         product = fixed_point.saturating_rounding_doubling_high_mul(exponential, reciprocal)
