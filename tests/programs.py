@@ -82,7 +82,10 @@ def prefixed(graph: Graph, prefix: str) -> Graph:
             replace(n, name=prefix + n.name, inputs=names(n.inputs), outputs=names(n.outputs)) for n in graph.nodes
         ),
         tensors={prefix + key: replace(t, name=prefix + t.name) for key, t in graph.tensors.items()},
-        states=tuple(replace(s, tensor=prefix + s.tensor, next=prefix + s.next) for s in graph.states),
+        states=tuple(
+            replace(s, tensor=prefix + s.tensor, next=prefix + s.next, joined=s.joined and prefix + s.joined)
+            for s in graph.states
+        ),
     )
 
 
