@@ -3,11 +3,12 @@
     python -m tests.emitted_c [--together 40] [--draws 2] [--only WORD] [--checks WORD] [--list]
 
 Each network of `tests.fixtures`, for both numeric profiles and both instruction sets, becomes a program (or
-`--together` so many of them become one). Each program is compiled for this machine and for every Cortex-M core by gcc
-and clang with the warnings that are errors, and read by cppcheck. It runs on this machine with every output byte
-compared, under AddressSanitizer and UndefinedBehaviorSanitizer of both compilers, and once more optimized without them.
-It is linked for boards with and without an FPU, to see whether the layers that compute in floating point are those that
-the report names. Nothing is suppressed. The last line is one JSON object.
+`--together` so many of them become one); those of several layers once more by themselves, with all that can run row by
+row. Each program is compiled for this machine and for every Cortex-M core by gcc and clang with the warnings that are
+errors, and read by cppcheck. It runs on this machine with every output byte compared, under AddressSanitizer and
+UndefinedBehaviorSanitizer of both compilers, and once more optimized without them. It is linked for boards with and
+without an FPU, to see whether the layers that compute in floating point are those that the report names. Nothing is
+suppressed. The last line is one JSON object.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice, product
 from pathlib import Path
@@ -32,14 +33,16 @@ from tests.floating_point import BOARDS, wrongly_stated
 from tests.judges import judge
 from tests.programs import Feeds, joined, program_of
 from tinycompiler.board import CORES
-from tinycompiler.emit import Program
+from tinycompiler.emit import Program, Source, emit
 from tinycompiler.errors import ModelError, TinyCompilerError
 from tinycompiler.graph import Graph
 from tinycompiler.host import FLAGS, WARNINGS, run_on_host
 from tinycompiler.kernels import Calls, lower
+from tinycompiler.lifetimes import QUICK_EFFORT
 from tinycompiler.ops import Numerics
 from tinycompiler.passes import optimize
 from tinycompiler.passes.edges import with_io
+from tinycompiler.planning import Goals, plan
 from tinycompiler.tensor import Array, DType
 from tinycompiler.vectors import Vector
 
@@ -118,6 +121,14 @@ def subject_of(networks: Sequence[Network], isa: str) -> Subject:
     """Raises ModelError when no kernel takes some node."""
     calls = lower(joined([n.graph for n in networks], name="many"), CORES[COMPILED_FOR[isa]])
     return Subject(networks, isa, calls, program_of(calls))
+
+
+def row_by_row(network: Network, isa: str) -> Subject:
+    """By itself, planned as `compile` does, with layers that run row by row wherever they can."""
+    graph = replace(network.graph, name="many")
+    planned = plan(graph, CORES[COMPILED_FOR[isa]], Goals(slowdown=None, effort=QUICK_EFFORT))
+    program = emit(planned.calls, planned.layout, Source("test", "0" * 64))
+    return Subject([replace(network, fixture=f"{network.fixture}, row by row")], isa, planned.calls, program)
 
 
 # Checks: each says what is wrong, or nothing.
@@ -243,6 +254,8 @@ def subjects(
                 tally.refused[fixture.name, numerics] = str(refusal)
                 continue
             tally.networks += 1
+            if fixture.whole:
+                yield from (row_by_row(network, isa) for isa in COMPILED_FOR)
             ready[numerics].append(network)
             if len(ready[numerics]) == together:
                 yield from (subject_of(ready[numerics], isa) for isa in COMPILED_FOR)

@@ -36,6 +36,8 @@ class Fixture:
     """Whether its judge stands every input; if not, `evaluate` is what it is held against."""
     optional: bool = False
     """Not among the files that tinycompiler promises to take."""
+    whole: bool = False
+    """Of several layers, which may run row by row."""
 
     def judged(self, numerics: Numerics) -> bytes:
         return self.model() if self.case is None else judged_model(self.case, numerics)
@@ -86,8 +88,8 @@ def by_route() -> Iterator[Fixture]:
         except pytest.skip.Exception:
             pass
         else:
-            yield Fixture("ai-edge-quantizer", lambda: data)
-    yield Fixture("channels first", channels_first)
+            yield Fixture("ai-edge-quantizer", lambda: data, whole=True)
+    yield Fixture("channels first", channels_first, whole=True)
     yield Fixture("channels first, one scale", partial(channels_first, per_channel=False))
     yield Fixture("dilated", dilated)
     yield from (Fixture(f"flatten, io {io}", flatten, io) for io in (None, "int8", "float"))
@@ -96,12 +98,13 @@ def by_route() -> Iterator[Fixture]:
 def files() -> Iterator[Fixture]:
     """The files of this folder, and those of others where they are there."""
     for path in sorted(SHIPPED.glob("*.tflite")):
-        yield from (Fixture(f"{path.stem}, io {io}", path.read_bytes, io) for io in (None, "float"))
+        yield from (Fixture(f"{path.stem}, io {io}", path.read_bytes, io, whole=True) for io in (None, "float"))
     for name in WAKE_WORDS:
         try:
-            yield Fixture(name, wake_word(name).read_bytes)
+            yield Fixture(name, wake_word(name).read_bytes, whole=True)
         except pytest.skip.Exception:
             return
     for path in sorted(REAL.rglob("*.tflite")):
         name = str(path.relative_to(REAL).with_suffix(""))
-        yield Fixture(name, path.read_bytes, optional=path.parent != REAL)
+        promised = path.parent == REAL
+        yield Fixture(name, path.read_bytes, optional=not promised, whole=promised)

@@ -6,13 +6,13 @@ Double precision is software on every core here. A copy of a float by a register
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tinycompiler.board import Board, load
 from tinycompiler.build import Elf, build, toolchain
 from tinycompiler.emit import Program
-from tinycompiler.kernels import Calls
+from tinycompiler.kernels import Calls, calls_of
 from tinycompiler.stack import parse_code
 
 
@@ -41,17 +41,23 @@ INSTRUCTION = re.compile(r"\tv(?!mov|ldr|str|ldm|stm|push|pop|mrs|msr|lldm|lstm)
 def wrongly_stated(calls: Calls, program: Program, board: Board) -> str:
     """What the layers state and what the image for that board does, where they differ."""
     nothing = bytes(sum(calls.graph.tensors[name].bytes for name in calls.graph.inputs))
-    found = precisions(build(program, board, vectors=[nothing]), program.name, len(calls.calls))
-    wrong = [
-        f"{call.node.name} ({call.kernel}) states {call.floating_point or 'integers'!r}, found {words or 'integers'!r}"
-        for call, words in zip(calls.calls, found, strict=True)
-        if call.floating_point != words
-    ]
+    found = precisions(build(program, board, vectors=[nothing]), program.name, len(calls.steps))
+    wrong = []
+    for step, words in zip(calls.steps, found, strict=True):
+        stated = highest(call.floating_point for call in calls_of(step))
+        if stated != words:
+            names = ", ".join(f"{call.node.name} ({call.kernel})" for call in calls_of(step))
+            wrong.append(f"{names} states {stated or 'integers'!r}, found {words or 'integers'!r}")
     return "; ".join(wrong)
 
 
-def precisions(elf: Elf, name: str, layers: int) -> list[str]:
-    """Of each layer: "", "single" or "double", by everything that its function can call."""
+def highest(precisions: Iterable[str]) -> str:
+    """Of "", "single" and "double"."""
+    return max(precisions, key=("", "single", "double").index)
+
+
+def precisions(elf: Elf, name: str, steps: int) -> list[str]:
+    """Of each step: "", "single" or "double", by everything that its function can call; some need no function."""
     code = _disassembled(elf)
     functions = parse_code(code, elf.symbols)
     own = _own_precisions(code, elf)
@@ -64,8 +70,8 @@ def precisions(elf: Elf, name: str, layers: int) -> list[str]:
             waiting += new
         return seen
 
-    found = [{own[f] for f in reached(f"tc_{name}_node_{i}")} for i in range(layers)]
-    return ["double" if "double" in each else "single" if "single" in each else "" for each in found]
+    names = [f"tc_{name}_node_{i}" for i in range(steps)]
+    return [highest(own[f] for f in reached(name)) if name in functions else "" for name in names]
 
 
 def _disassembled(elf: Elf) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests import models
-from tests.commands import say
+from tests.commands import DIGITS, say
 from tests.draws import Case
 from tests.emitted_c import Finding, Subject, check, checked, network_of, subject_of
-from tests.fixtures import by_route, every_fixture, of_case, one_operator
+from tests.fixtures import Fixture, by_route, every_fixture, of_case, one_operator
 from tests.floating_point import BOARDS
 from tests.test_report import validate
 from tinycompiler.emit import Program
@@ -32,10 +32,11 @@ SHARE = (*COMPILERS, "cppcheck", "run, gcc", "run, clang -O3", *FLOATS)
 @pytest.mark.emulator
 @pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
 def test_every_operator_and_route(numerics: Numerics) -> None:
-    """All functions of tests/models*.py and all exporters, as one program for each instruction set."""
-    tally = check([*one_operator(), *by_route()], SHARE, together=1000, profiles=[numerics])
+    """All functions of tests/models*.py, all exporters, and a network: as one program for each instruction set."""
+    digits = Fixture("digits", DIGITS.read_bytes, whole=True)
+    tally = check([*one_operator(), *by_route(), digits], SHARE, together=1000, profiles=[numerics])
     assert [str(finding) for finding in tally.findings] == []
-    assert tally.programs == 2
+    assert tally.programs >= 2 + 2 * 2  # with those that run row by row
     assert tally.networks > 100
     assert len(tally.refused) < 20, tally.refused
 
@@ -104,7 +105,7 @@ def test_a_wrong_statement_is_found(name: str, case: Case, stated: str) -> None:
     good = subject(case, BOARDS[name.removeprefix("floats, ")].core.isa)
     [call] = good.calls.calls
     assert call.floating_point not in (stated, "double")
-    lie = replace(good, calls=replace(good.calls, calls=(replace(call, floating_point=stated),)))
+    lie = replace(good, calls=replace(good.calls, steps=(replace(call, floating_point=stated),)))
     assert words(checked(good, name)) == ""
     assert "states" in words(checked(lie, name))
 

@@ -81,7 +81,7 @@ def over_each_other(calls: Calls, *, nearer: int = 0) -> Planned:
             if name not in shelf.offsets:
                 shelf.put(name, size)
     owner = {name: name for name in shelf.offsets if name in tensors}
-    return Planned(calls, Layout(Plan((), shelf.offsets, shelf.end, 0, 0, proven=False), owner, {}, 0, 0))
+    return Planned(calls, Layout(Plan((), shelf.offsets, shelf.end, 0, 0, proven=False), owner, {}, 0))
 
 
 def joined(graphs: Sequence[Graph]) -> Graph:
