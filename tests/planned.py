@@ -77,7 +77,7 @@ def on_host(planned: Planned, trials: Sequence[Feeds], *, seconds: float = 600) 
         (work / "hook.c").write_text(HOOK, encoding="utf-8")
         sources = ["main_host.c", "hook.c", f"{emitted.name}.c", f"{emitted.name}_weights.c"]
         built = subprocess.run(
-            [compiler, *FLAGS, "-DTC_NODE_HOOK", *sources, "-o", "network"],
+            [*compiler, *FLAGS, "-DTC_NODE_HOOK", *sources, "-o", "network"],
             cwd=work,
             capture_output=True,
             text=True,

@@ -61,7 +61,7 @@ def test_mlperf_networks(name: str, numerics: str) -> None:
     assert verified["layers_checked"] == len(found["layers"]) > 9
     assert run["inferences"] == 5
     assert run["instructions"] < TFLM_INSTRUCTIONS[name]
-    assert sum(layer["instructions"] for layer in found["layers"]) <= run["instructions"]
+    assert sum(layer["instructions"] or 0 for layer in found["layers"]) <= run["instructions"]
     assert run["cycles"] > run["instructions"]
     assert memory["flash"]["code"] < CODE
     assert run["arena_touched"] <= memory["ram"]["arena"] == found["plan"]["arena"] <= ARENA[name]
