@@ -17,8 +17,6 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from unittest.mock import patch
 
 import numpy as np
 
@@ -59,42 +57,48 @@ def attempt(seed: int, core: Core, number: int = 0) -> Tried:
     graph = named(network(seed), number)
     if rng.random() < 0.3:
         graph = shuffled(graph, rng)
-    effort = QUICK_EFFORT if seed % THOROUGH else memory.EFFORT
-    with patch("tinycompiler.planning.lay_out", partial(lay_out, effort=effort)):
-        if rng.random() < 0.55:
-            how, planned = by_goals(graph, core, rng)
-        else:
-            how, planned = by_wishes(graph, core, rng)
+    if rng.random() < 0.55:
+        how, planned = by_goals(graph, core, rng, memory.EFFORT if seed % THOROUGH == 0 else QUICK_EFFORT)
+    else:
+        how, planned = by_wishes(graph, core, rng)
     memory.check(planned.layout.plan)
     play(planned.calls, planned.layout)
     assert planned.layout.plan.lower_bound <= planned.arena
     return Tried(seed, how, planned, trials_of(graph, seed))
 
 
-def by_goals(graph: Graph, core: Core, rng: np.random.Generator) -> tuple[str, Planned]:
+def by_goals(graph: Graph, core: Core, rng: np.random.Generator, effort: int) -> tuple[str, Planned]:
     """As a user may ask for it; a budget below what is possible is met when it is raised to what was said."""
     slowdown = [None, None, 0.03, 0.3, 0.0][int(rng.integers(5))]
-    goals = Goals(fusion=bool(rng.random() < 0.85), slowdown=slowdown)
+    goals = Goals(fusion=bool(rng.random() < 0.85), slowdown=slowdown, effort=effort)
     usual = plan(graph, core, goals)
     if rng.random() < 0.5:
         return str(goals), usual
     budget = int(usual.arena * rng.uniform(0.3, 1))
     goals = replace(goals, budget=budget)
-    refused = ""
     try:
-        planned = plan(graph, core, goals)
+        return str(goals), met(graph, core, goals)
     except DoesNotFit as refusal:
-        refused = str(refusal)
-    if refused:
-        least = re.search(r"smallest that was found has ([\d,]+)", refused)
-        assert least is not None, refused
-        goals = replace(goals, budget=int(least[1].replace(",", "")))
-        assert goals.budget is not None
-        assert budget < goals.budget <= usual.arena
-        planned = plan(graph, core, goals)
+        least = smallest_of(str(refusal))
+    if not budget < least <= usual.arena:
+        raise AssertionError(f"the smallest arena of {least} with a budget of {budget} and {usual.arena} without one")
+    goals = replace(goals, budget=least)
+    return str(goals), met(graph, core, goals)
+
+
+def met(graph: Graph, core: Core, goals: Goals) -> Planned:
+    """A plan within its budget."""
+    planned = plan(graph, core, goals)
     assert goals.budget is not None
     assert planned.arena <= goals.budget
-    return str(goals), planned
+    return planned
+
+
+def smallest_of(refusal: str) -> int:
+    """The arena that a refused budget could have been."""
+    found = re.search(r"smallest that was found has ([\d,]+)", refusal)
+    assert found is not None, refusal
+    return int(found[1].replace(",", ""))
 
 
 def by_wishes(graph: Graph, core: Core, rng: np.random.Generator) -> tuple[str, Planned]:

@@ -54,7 +54,7 @@ def together(planned: Sequence[Planned]) -> Planned:
     owner = {key: name for each in planned for key, name in each.layout.owner.items()}
     steps = tuple(step for each in planned for step in each.calls.steps)
     plan = Plan((), offsets, base, 0, 0, proven=False)
-    return Planned(Calls(graph, planned[0].calls.core, steps, aliases), Layout(plan, owner, {}, 0, 0))
+    return Planned(Calls(graph, planned[0].calls.core, steps, aliases), Layout(plan, owner, {}, 0))
 
 
 def named(graph: Graph, number: int) -> Graph:

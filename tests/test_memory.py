@@ -370,7 +370,7 @@ def test_check_names_both_buffers() -> None:
 
 
 def test_check_sees_what_an_overlapping_output_covers() -> None:
-    """Two inputs that meet under the output, which may lie under either; and lives that overlap longer than a step."""
+    """Two inputs that meet under the output, which may lie under either; lives that overlap for more than a step."""
     buffers = (Buffer("a", 8, 0, 1), Buffer("out", 16, 1, 2), Buffer("b", 8, 0, 1))
     overlaps = {("out", "a"): 0, ("out", "b"): 0}
     good = Plan(buffers, {"a": 0, "out": 0, "b": 8}, 16, 16, 1, proven=True, overlaps=overlaps)

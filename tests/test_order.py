@@ -149,19 +149,14 @@ def windowed(count: int, seed: int, *, plain: bool = False) -> list[Case]:
         told = {"shape": shape, "kernel": kernel, "stride": tuple(int(s) for s in rng.choice((1, 1, 2, 3), 2))}
         if not plain:
             told["activation"] = str(rng.choice(("NONE", "RELU6")))
-        fits = all(k <= n for k, n in zip(kernel, shape[1:3], strict=True))
+        fits, twice = (all(k * n <= size for k, size in zip(kernel, shape[1:3], strict=True)) for n in (1, 2))
         told["padding"] = "VALID" if fits and rng.random() < 0.4 else "SAME"
         kind = number % 4 if not plain else 0
         if kind == 0:
             told["filters"] = int(rng.integers(1, 18))
         elif kind == 1 and rng.random() < 0.2:
             told["multiplier"] = 2
-        if (
-            kind < 2
-            and not plain
-            and told["stride"] == (1, 1)
-            and all(2 * k < n for k, n in zip(kernel, shape[1:3], strict=True))
-        ):
+        if kind < 2 and not plain and told["stride"] == (1, 1) and twice:
             told["dilation"] = (2, 2) if rng.random() < 0.4 else (1, 1)
         make = (models.conv_2d, models.depthwise_conv_2d, models.max_pool_2d, models.average_pool_2d)[kind]
         cases.append(Case(make, number, told))

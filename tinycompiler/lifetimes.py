@@ -19,6 +19,8 @@ QUICK_EFFORT = 300
 """Search nodes of a trial."""
 MOST_TRIALS = 40
 """Outputs that are tried apart in one round."""
+TRIAL_WORK = 4_000
+"""Buffers that are placed in all trials together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +62,18 @@ def lay_out(calls: Calls, *, effort: int = EFFORT, places: Places = ANYWHERE) ->
     quick = min(effort, QUICK_EFFORT)
     apart: frozenset[str] = frozenset()
     best = _laid(calls, apart, quick, places)
+    left = TRIAL_WORK // max(1, len(best.plan.buffers))
     while best.plan.arena > best.plan.lower_bound:
         tied = [name for name, memory in best.owner.items() if name != memory and name not in calls.aliases]
-        trials = [(_laid(calls, apart | {name}, quick, places), apart | {name}) for name in tied[:MOST_TRIALS]]
+        tied = tied[: min(MOST_TRIALS, left)]
+        left -= len(tied)
+        trials = [(_laid(calls, apart | {name}, quick, places), apart | {name}) for name in tied]
         better = min(trials, key=lambda trial: trial[0].cost, default=None)
         if better is None or better[0].cost >= best.cost:
             break
         best, apart = better
     if best.plan.arena > best.plan.lower_bound and effort > quick:
-        best = _laid(calls, apart, effort, places)
+        best = min(best, _laid(calls, apart, effort, places), key=lambda layout: layout.cost)
     check(best.plan)
     return best
 
@@ -153,6 +158,9 @@ def _take_over(
 ) -> None:
     """Merges an output into an input that dies at that step, where the kernel allows it and both may lie together."""
     wanted = {owner[name] for name in calls.graph.outputs if name in owner}
+    tenants: dict[str, list[str]] = {}
+    for tensor, memory in owner.items():
+        tenants.setdefault(memory, []).append(tensor)
     for step, call in enumerate(calls.steps):
         if isinstance(call, Run) or call.node.outputs[0] in apart:
             continue
@@ -166,10 +174,11 @@ def _take_over(
                 continue
             life[source] = (life[source][0], life[target][1])
             del life[target]
-            for tensor, memory in owner.items():
-                if memory == target:
-                    owner[tensor] = source
-            wanted = {owner[name] for name in calls.graph.outputs if name in owner}
+            moved = tenants.pop(target)
+            tenants[source] += moved
+            owner.update(dict.fromkeys(moved, source))
+            if target in wanted:
+                wanted.add(source)
             break
 
 

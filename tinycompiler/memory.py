@@ -34,7 +34,9 @@ Ints = NDArray[np.int64]
 
 EFFORT = 20_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
 MENDINGS = 40  # times that a quick packing is mended
-MENDING_WORK = 500_000  # pairs of buffers looked at that this may cost
+MENDING_WORK = 100_000  # pairs of buffers that are looked at in this
+STRAIGHT = 1_000  # buffers up to which a search without a limit is one of the quick packings
+NODE_SIZE = 16_384  # buffers times sections of a part that count as one more node
 ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
 
 Overlaps = Mapping[tuple[str, str], int]
@@ -210,6 +212,7 @@ class _Problem:
             int(self.low[i]): {(buffers[i].name, buffers[j].name): distance for j, distance in above.items()}
             for i, above in self.above.items()
         }
+        self.present = self.alive.astype(np.float64)  # exact below 2^53, and their matrix product is the fast one
         alive = ([buffers[i] for i in np.flatnonzero(column)] for column in self.alive.T)
         needs = [bytes_needed(together, own.get(section, NO_OVERLAPS)) for section, together in enumerate(alive)]
         self.bound = max(needs)
@@ -301,7 +304,7 @@ def _quick(problem: _Problem, target: int) -> Ints:
 def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
     for order in problem.greedy:
         yield _fit(problem, order.tolist())
-    for order in problem.preferences:
+    for order in problem.preferences if len(problem.buffers) <= STRAIGHT else ():
         offsets, _, _ = _search(problem, ANY_HEIGHT, 2**62, [order])  # straight down: nothing can fail
         assert offsets is not None
         yield offsets
@@ -341,6 +344,8 @@ class _OutOfNodes(Exception):
 def _search(problem: _Problem, capacity: int, effort: int, orders: list[Ints]) -> tuple[Ints | None, bool, int]:
     """Offsets within `capacity` or None, whether that is certain, and the nodes used; the orders share the effort."""
     used = 0
+    if effort // len(orders) <= problem.alive.size // NODE_SIZE:  # not enough for a single node
+        return None, False, effort
     for order in orders:
         searcher = _Searcher(problem, capacity, effort // len(orders), np.argsort(order))
         try:
@@ -359,10 +364,8 @@ class _Searcher:
         self.problem, self.capacity, self.nodes, self.preference = problem, capacity, nodes, preference
         self.offsets: Ints = np.zeros(len(problem.buffers), np.int64)
         # Starts are multiples of the least alignment, so sizes may be rounded up to it, if the capacity is too.
-        # Floats: exact below 2^53, and their matrix product is the fast one.
         self.rounded = problem.rounded.astype(np.float64)
         self.rounded_capacity = -(-capacity // problem.unit) * problem.unit
-        self.alive = problem.alive.astype(np.float64)
 
     def run(self) -> bool:
         """Drive the generators from a list: Python's own stack would end at a thousand buffers."""
@@ -408,8 +411,8 @@ class _Searcher:
         least = np.maximum(floor, -(-last // alignment) * alignment)
         if (least + problem.size[members] > self.capacity).any():
             return True
-        self.nodes -= len(members) * self.alive.shape[1] // 16_384  # a large part costs as much as several nodes
-        alive = self.alive[members, problem.low[members[0]] : problem.high[members].max() + 1]
+        self.nodes -= len(members) * problem.present.shape[1] // NODE_SIZE
+        alive = problem.present[members, problem.low[members[0]] : problem.high[members].max() + 1]
         base = np.where(alive > 0, least[:, None], self.capacity).min(axis=0)
         needed = base + self.rounded[members] @ alive
         unplaced = np.zeros(len(problem.buffers), np.bool_)
@@ -473,7 +476,9 @@ def check(plan: Plan) -> None:
         owner = np.full(plan.arena, -1, np.int32)
         for number, buffer in enumerate(alive):
             mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
-            for other in (alive[i].name for i in np.unique(mine[mine >= 0])):
+            taken = mine[mine >= 0]
+            others = np.unique(taken).tolist() if len(taken) else []  # unique is slow, and there are few
+            for other in (alive[i].name for i in others):
                 shared = buffer.name == output and other in above
                 assert shared, f"{other} and {buffer.name} share bytes at step {step}"
             mine[:] = number

@@ -45,11 +45,13 @@ class Needs:
         names = calls_of(part)[-1].node.outputs
         return {m for name in names if (m := self.memory_of(name))}
 
-    def size(self, memory: str) -> int:
-        return -(-self.graph.tensors[memory].bytes // 4) * 4
+    @cached_property
+    def size(self) -> Mapping[str, int]:
+        """Of every tensor, in bytes of whole words."""
+        return {name: -(-tensor.bytes // 4) * 4 for name, tensor in self.graph.tensors.items()}
 
     def sizes(self, memory: Iterable[str]) -> int:
-        return sum(self.size(name) for name in memory)
+        return sum(map(self.size.__getitem__, memory))
 
     def saved(self, part: Call | Run, dying: set[str]) -> int:
         """Bytes of its output that a step may write over the inputs that die there."""
@@ -58,14 +60,14 @@ class Needs:
         if output is None or not dying:
             return 0
         if isinstance(part, Call) and any(self.memory_of(name) in dying for name in part.in_place):
-            return self.size(output)
+            return self.size[output]
         under = {name: apart for name, apart in part.under.items() if self.memory_of(name) in dying}
         if not under:
             return 0
         covered = {m for name in under if (m := self.memory_of(name))}
-        both = self.sizes(covered) + self.size(output)
+        both = self.sizes(covered) + self.size[output]
         apart = -(-min(under.values()) // 4) * 4
-        return both - max(self.sizes(covered) + min(apart, self.size(output)), self.size(output))
+        return both - max(self.sizes(covered) + min(apart, self.size[output]), self.size[output])
 
     def own(self, part: Call | Run) -> int:
         """Bytes that live during the step only."""

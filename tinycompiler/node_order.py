@@ -1,9 +1,9 @@
 """The order in which nodes run: where branches leave a choice, the one with the lowest peak.
 
 Exact as long as there are not too many sets of nodes that can have run (thirty nodes with branches have few; a chain
-has one order): the set with the lowest peak so far is extended first. Beyond that, greedily: of the nodes that can run,
-the one that needs least. The network's own order is kept unless another one is better, and where it has states: these
-are overwritten when all have read them.
+has one order): the set with the lowest peak so far is extended first. Beyond that, greedily, by two rules. The
+network's own order is kept unless another one is better, and where it has states: these are overwritten when all have
+read them.
 """
 
 import heapq
@@ -106,11 +106,18 @@ class _Search:
         return None
 
     def greedy(self) -> list[int]:
-        """Of what can run, what needs least; of these, what leaves least."""
-        memory = _Memory(self)
+        """The best of: always what leaves least; always what makes the peak the least higher."""
+        return min((self.step_by_step(patient) for patient in (True, False)), key=self.peak)
+
+    def step_by_step(self, patient: bool) -> list[int]:
+        memory, highest = _Memory(self), 0
         weights = {i: memory.weigh(i) for i in memory.ready}
         while weights:
-            chosen = min(weights, key=lambda i: (weights[i], i))
+            peaks = {i: max(highest, memory.alive + need) for i, (need, _) in weights.items()}
+            left = {i: more for i, (_, more) in weights.items()}
+            keys = {i: (left[i], peaks[i], i) if patient else (peaks[i], left[i], i) for i in weights}
+            chosen = min(keys, key=keys.__getitem__)
+            highest = peaks[chosen]
             weights |= {i: memory.weigh(i) for i in memory.take(chosen)}
             del weights[chosen]
         return memory.order

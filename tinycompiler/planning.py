@@ -7,6 +7,7 @@ flash or RAM would not do, kernels that buy speed with either are left out.
 Each plan is played back byte by byte before it is believed.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from tinycompiler.fusion import choose_runs
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls, Run, Wishes, calls_of, lower
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
-from tinycompiler.memory import EFFORT, bytes_needed
+from tinycompiler.memory import EFFORT, Buffer, bytes_needed
 from tinycompiler.node_order import best_order
 from tinycompiler.regions import ANYWHERE, Places
 from tinycompiler.states import give_room
@@ -181,9 +182,16 @@ def rooms(planned: Planned, arena: int) -> Mapping[str, int]:
     """For each node, the bytes of scratch that an arena of that size has for it."""
     layout = planned.layout.plan
     found = {}
+    alive: dict[int, list[Buffer]] = defaultdict(list)
+    for buffer in layout.buffers:
+        for number in range(buffer.first, buffer.last + 1):
+            alive[number].append(buffer)
+    overlaps: dict[int, dict[tuple[str, str], int]] = defaultdict(dict)
+    births = {buffer.name: buffer.first for buffer in layout.buffers}
+    for pair, distance in layout.overlaps.items():
+        overlaps[births[pair[0]]][pair] = distance
     for number, step in enumerate(planned.calls.steps):
-        own = scratch_name(step)
-        alive = [b for b in layout.buffers if b.first <= number <= b.last and b.name != own]
-        room = max(0, arena - bytes_needed(alive, layout.overlaps)) // 4 * 4
+        others = [buffer for buffer in alive[number] if buffer.name != scratch_name(step)]
+        room = max(0, arena - bytes_needed(others, overlaps[number])) // 4 * 4
         found.update({call.node.name: room for call in calls_of(step)})
     return found
