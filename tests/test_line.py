@@ -154,7 +154,9 @@ STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LEVELS = ("-O2", "-O0", "-Os", "-O3")
 NO_LIBRARY = frozenset({"memcpy", "memmove", "memset"})
 SOFT_ARITHMETIC = {  # libgcc's, where a core has no instruction for it
-    "cortex-m0plus": frozenset({"__aeabi_idiv", "__aeabi_idivmod", "__aeabi_lmul", "__aeabi_lasr", "__aeabi_llsl"}),
+    "cortex-m0plus": frozenset(
+        f"__aeabi_{name}" for name in ("idiv", "idivmod", "uidiv", "uidivmod", "lmul", "lasr", "llsl")
+    ),
     "cortex-m3": frozenset[str](),
     "cortex-m4f": frozenset[str](),
 }

@@ -197,7 +197,7 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "SELECT": (Sample(ops.Select(), (ROW, ROW, ROW), types="chosen by bool"),),
         "SELECT_V2": (Sample(ops.SelectV2(), (ROW, ROW, ROW), types="chosen by bool"),),
         "SLICE": _moved(ops.Slice(((0, 1, 1), (1, 3, 1))), ROW, (1, 2)),
-        "SOFTMAX": (Sample(ops.Softmax()),),
+        "SOFTMAX": (Sample(ops.Softmax()), Sample(ops.Softmax(), ((1, 2),), ((1, 2),), note="of two values")),
         "SPACE_TO_BATCH_ND": _moved(ops.SpaceToBatch((2, 2), ((0, 0), (0, 0))), IMAGE, (4, 2, 2, 4)),
         "SPACE_TO_DEPTH": _moved(ops.SpaceToDepth(2), IMAGE, (1, 2, 2, 16)),
         "SPLIT": (Sample(ops.Split(1, (2, 2)), outputs=((1, 2), (1, 2))),),

@@ -10,6 +10,7 @@ from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.add import AddDsp
 from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
 from tinycompiler.kernels.cast import CastScalar
+from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
 from tinycompiler.kernels.depthwise_planar import DepthwisePlanar
@@ -33,7 +34,7 @@ from tinycompiler.kernels.reduction import ArgReduce, Reduce
 from tinycompiler.kernels.resize import ResizeBilinearScalar
 from tinycompiler.kernels.runs import ROW_COST, Run, Stage, one_row, run_of, sliced, sources_of
 from tinycompiler.kernels.select import SelectScalar
-from tinycompiler.kernels.softmax import SoftmaxScalar
+from tinycompiler.kernels.softmax import SoftmaxScalar, SoftmaxTwo
 from tinycompiler.kernels.states import Append, MoveDown, parts_of
 from tinycompiler.kernels.table import Table, TableOfConstant
 from tinycompiler.kernels.transpose_conv import (
@@ -48,6 +49,7 @@ from tinycompiler.ops import Reshape
 KERNELS: tuple[Kernel, ...] = (
     ConvWinograd(),
     ConvDsp(),
+    ConvLanes(),
     ConvScalar(),
     GroupedDsp(),
     GroupedScalar(),
@@ -66,6 +68,7 @@ KERNELS: tuple[Kernel, ...] = (
     Table(),
     SelectScalar(),
     CastScalar(),
+    SoftmaxTwo(),
     SoftmaxScalar(),
     LogSoftmaxScalar(),
     L2NormalizationScalar(),

@@ -11,12 +11,12 @@ weights for two channels: T = Σ x·(wA + 256·wB) by SMLAD, S_A from the low by
 It needs |S_B| < 2^23, which is proved here from Σ|w|.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from tinycompiler.fixed_point import multiply_by_quantized_multiplier, multiply_in_double
 from tinycompiler.kernels.base import (
     Constant,
     Context,
@@ -30,7 +30,7 @@ from tinycompiler.kernels.base import (
     words,
 )
 from tinycompiler.kernels.order import Touch, by_pixels, by_windows
-from tinycompiler.kernels.requantize import Requantization, requantization
+from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
 from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
@@ -42,8 +42,8 @@ class ConvContext(Context):
 
     pixels: int
     """Output pixels of one tile."""
-    rounding: str
-    """twice | once | real: see kernels/requantize.py."""
+    tile: str
+    """Its rounding (twice | once | real: see kernels/requantize.py), and what the stream's form adds to the name."""
     pointwise: bool
     """The taps of a pixel are its own channels, one after another: nothing to gather."""
     kernel_height: int
@@ -123,7 +123,11 @@ class ConvKernel(Kernel):
     types = (DType.INT8,)
     pixels: ClassVar[int]
 
-    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
+    def tile(self, requantizations: Sequence[Requantization]) -> str:
+        """The variant of the tile that serves them all."""
+        return requantizations[0].rounding
+
+    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
         """The stream of uint32 words that the tile reads."""
         raise NotImplementedError
 
@@ -145,10 +149,10 @@ class ConvKernel(Kernel):
         weights = flat_weights(site)
         r = requantization(site, weights, clamp)
         direct = g.in_c % 4 == 0
-        pixels = self.pixels_of(site, g, direct)
+        pixels, tile = self.pixels_of(site, g, direct), self.tile([r])
         context = ConvContext(
             pixels=pixels,
-            rounding=r.rounding,
+            tile=tile,
             pointwise=g.pointwise,
             kernel_height=g.window.kernel[0],
             direct=direct,
@@ -157,7 +161,8 @@ class ConvKernel(Kernel):
         window = g.window
         contiguous = window.dilation[1] == 1
         fields: dict[str, Field] = {
-            "stream": Constant(self.pack(weights, r, y.zero_point, clamp)),
+            "stream": Constant(self.pack(weights, r, y.zero_point, clamp, tile)),
+            "middle": 1 + 2 * y.zero_point,
             "out_w": g.out_w,
             "out_c": g.out_c,
             "in_c": g.in_c,
@@ -177,7 +182,7 @@ class ConvKernel(Kernel):
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", f"tile:{r.rounding}"),
+            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", f"tile:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
@@ -218,7 +223,7 @@ class ConvScalar(ConvKernel):
     def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
         return 0 if g.pointwise else g.taps
 
-    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
+    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
         """Per channel: bias, multiplier, shift, zero point (or bias, zero point, scale as a double), then weights."""
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 4)), np.int8)
@@ -252,11 +257,16 @@ class ConvDsp(ConvKernel):
         padded = round_up(taps, 4)
         return 2 * padded * pixels + (0 if direct else padded)
 
-    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per pair A, B: bias A; for every four taps (0,2), (1,3) of wA + 256·wB; 2·bias B, M, rounding constant and
-        shift of A and B.
+    def tile(self, requantizations: Sequence[Requantization]) -> str:
+        """Biases of less than 24 bits share a word with their shift."""
+        wide = any((np.abs(r.bias[~r.constant]) >= 2**23).any() for r in requantizations)
+        return super().tile(requantizations) + "_wide" * wide
+
+    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
+        """Per pair A, B: for every four taps (0,2), (1,3) of wA + 256·wB; M of A, of B; bias · 256 + shift - 1 of A,
+        of B, or where biases are wide, shift - 1 of A, of B, 2 · bias of A, of B.
         """
-        weights, bias, multiplier, constant, shift = pad_channels(weights, r, zero_point, clamp)
+        weights, bias, multiplier, shift = pad_channels(weights, r, zero_point, clamp)
         channels, taps = weights.shape
         padded = np.zeros((channels, round_up(taps, 4)), np.int64)
         padded[:, :taps] = weights
@@ -265,9 +275,8 @@ class ConvDsp(ConvKernel):
         even = groups[:, :, 0] | (groups[:, :, 2] << 16)
         odd = groups[:, :, 1] | (groups[:, :, 3] << 16)
         stream = np.stack([even, odd], axis=2).reshape(channels // 2, -1)
-        a, b = slice(0, None, 2), slice(1, None, 2)
-        tail = (2 * bias[b], multiplier[a], multiplier[b], constant[a], constant[b], shift[a], shift[b])
-        return np.column_stack([words(bias[a]), words(stream), *(words(t) for t in tail)]).astype(np.uint32).ravel()
+        tails = (multiplier, shift - 1, 2 * bias) if tile.endswith("wide") else (multiplier, bias * 256 + shift - 1)
+        return np.column_stack([words(stream), *(words(t.reshape(-1, 2)) for t in tails)]).astype(np.uint32).ravel()
 
 
 def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
@@ -289,32 +298,3 @@ def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
     if (weights[1::2] == -128).any():
         return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
     return None
-
-
-def pad_channels(
-    weights: Ints, r: Requantization, zero_point: int, clamp: Clamp
-) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    """(weights, bias, multiplier, rounding constant, shift) for an even number of channels.
-
-    A channel without weights is made the constant that it is: multiplier 0 and the output in the rounding constant,
-    so that a bias of any size cannot overflow.
-    """
-    bias, multiplier, shift = r.bias.copy(), r.multiplier.copy(), r.shift.copy()
-    if r.constant.any():
-        value = (
-            multiply_in_double(r.bias, np.array(r.real))
-            if r.real and r.rounding == "once"
-            else multiply_by_quantized_multiplier(r.bias, r.multiplier, -r.shift)
-        )
-        fixed = np.clip(value + zero_point, clamp.low, clamp.high)
-        bias = np.where(r.constant, 0, bias)
-        multiplier = np.where(r.constant, 0, multiplier)
-        shift = np.where(r.constant, 1, shift)
-        rounding = np.where(r.constant, fixed << 1, (np.int64(1) << (shift - 1)) + (zero_point << shift))
-    else:
-        rounding = (np.int64(1) << (shift - 1)) + (np.int64(zero_point) << shift)
-    if len(weights) % 2:
-        weights = np.vstack([weights, np.zeros((1, weights.shape[1]), np.int64)])
-        bias, multiplier, rounding = (np.append(v, 0) for v in (bias, multiplier, rounding))
-        shift = np.append(shift, 1)
-    return weights, bias, multiplier, rounding, shift

@@ -22,9 +22,9 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
-from tinycompiler.kernels.convolution import clamp_of, pad_channels
+from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.order import by_windows
-from tinycompiler.kernels.requantize import Requantization, requantization
+from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
@@ -75,6 +75,7 @@ class DepthwiseKernel(Kernel):
             "out_w": out_w,
             "multiplier": out_c // in_c,
             **window_fields(window),
+            "middle": 1 + 2 * y.zero_point,
             "fill": x.zero_point,
         }
         if not clamp.is_natural:
@@ -129,10 +130,10 @@ class DepthwiseDsp(DepthwiseKernel):
         return None
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        """Per four channels: biases; for every two taps a, b the bytes 0a 2a 0b 2b, 1a 3a 1b 3b; multipliers,
-        constants, shifts.
+        """Per four channels: biases; for every two taps a, b the bytes 0a 2a 0b 2b, 1a 3a 1b 3b; shifts - 1 as
+        bytes; multipliers.
         """
-        _, bias, multiplier, constant, shift = pad_channels(weights, r, zero_point, clamp)
+        _, bias, multiplier, shift = pad_channels(weights, r, zero_point, clamp)
         channels, taps = weights.shape
         groups = quads(channels)
         padded = np.zeros((channels, round_up(taps, 2)), np.int8)
@@ -141,5 +142,6 @@ class DepthwiseDsp(DepthwiseKernel):
         grouped = padded[groups].reshape(len(groups), 4, -1, 2)
         order = np.stack([grouped[:, [0, 2]], grouped[:, [1, 3]]], axis=1)  # (groups, word, half, pairs, tap)
         packed = np.ascontiguousarray(order.transpose(0, 3, 1, 4, 2)).reshape(len(groups), -1).view(np.uint32)
-        first, *rest = (words(v[groups]) for v in (bias, multiplier, constant, shift))
-        return np.column_stack([first, packed, *rest]).astype(np.uint32).ravel()
+        shifts = (shift[groups] - 1).astype(np.uint8).view(np.uint32)
+        columns = [words(bias[groups]), packed, shifts, words(multiplier[groups])]
+        return np.column_stack(columns).astype(np.uint32).ravel()

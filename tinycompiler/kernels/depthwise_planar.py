@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, quads, words
+from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
 from tinycompiler.kernels.broadcasting import takes_over
-from tinycompiler.kernels.convolution import clamp_of, pad_channels
+from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
 from tinycompiler.kernels.order import by_strips
-from tinycompiler.kernels.requantize import requantization
+from tinycompiler.kernels.requantize import pad_channels, requantization
 from tinycompiler.ops import DepthwiseConv2D
 from tinycompiler.tensor import Array, DType
 
@@ -180,6 +180,7 @@ class DepthwisePlanar(Kernel):
             "pad": lines.pad[1],
             "pitch": lines.pitch,
             "strip": strip,
+            "middle": 1 + 2 * y.zero_point,
             "fill": x.zero_point,
         }
         if not clamp.is_natural:
@@ -213,17 +214,18 @@ class DepthwisePlanar(Kernel):
         return max(0, by_row - best[0].cost(best[1], keeps=in_place(site))) * -(-site.outputs[0].shape[3] // 4)
 
     def _pack(self, site: Site, lines: Lines) -> Array:
-        """Per channel, in fours: three rows of three weights and a zero; doubled bias, M, rounding constant, shift."""
+        """Per channel: three rows of three weights, shift - 1 behind the first; doubled bias, M."""
         clamp, y = clamp_of(site.op), site.outputs[0]
         weights = tap_weights(site)
         r = requantization(site, weights, clamp)
-        _, bias, multiplier, constant, shift = pad_channels(weights, r, y.zero_point, clamp)
+        _, bias, multiplier, shift = pad_channels(weights, r, y.zero_point, clamp)
         square = weights.reshape(-1, 3, 3)
         if not lines.along:
             square = square.transpose(0, 2, 1)
         padded = np.zeros((len(weights), 3, 4), np.int8)
         padded[:, :, :3] = square
+        padded[:, 0, 3] = shift[: len(weights)] - 1
         rows = padded.reshape(len(weights), 12).view(np.uint32)
-        tail = (words(v[: len(weights)]) for v in (2 * bias, multiplier, constant, shift))
-        stream: Array = np.column_stack([rows, *tail]).astype(np.uint32)[quads(len(weights))].ravel()
+        tail = (words(v[: len(weights)]) for v in (2 * bias, multiplier))
+        stream: Array = np.column_stack([rows, *tail]).astype(np.uint32).ravel()
         return stream

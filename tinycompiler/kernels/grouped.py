@@ -37,6 +37,8 @@ class GroupedContext(Context):
 
     pixels: int
     """Output pixels of one tile."""
+    tile: str
+    """See kernels/conv_2d.c.j2."""
     kernel_height: int
     direct: bool
     """A group's input channels are a multiple of four: they are widened straight into the column (dsp)."""
@@ -73,11 +75,13 @@ class GroupedKernel(Kernel):
         assert isinstance(op, Conv2D)
         clamp, window = clamp_of(op), op.window
         groups = groups_of(site)
-        streams = [self.convolution.pack(weights, r, y.zero_point, clamp) for weights, r in groups]
+        tile = self.convolution.tile([r for _, r in groups])
+        streams = [self.convolution.pack(weights, r, y.zero_point, clamp, tile) for weights, r in groups]
         (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
         depth, taps = in_c // len(groups), groups[0][0].shape[1]
         fields: dict[str, Field] = {
             "stream": Constant(np.concatenate(streams)),
+            "middle": 1 + 2 * y.zero_point,
             "groups": len(groups),
             "words": len(streams[0]),
             "depth": depth,
@@ -98,12 +102,13 @@ class GroupedKernel(Kernel):
             fields |= {"low": clamp.low, "high": clamp.high}
         context = GroupedContext(
             pixels=min(self.convolution.pixels, out_w),
+            tile=tile,
             kernel_height=window.kernel[0],
             direct=depth % 4 == 0,
             clamped=not clamp.is_natural,
         )
         return Lowered(
-            inner=("requantize", "column", "tile:twice"),
+            inner=("requantize", "column", f"tile:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.convolution.columns(taps, context.direct, context.pixels), 4),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompiler.fixed_point import multiply_in_double, quantize_multiplier
+from tinycompiler.fixed_point import multiply_by_quantized_multiplier, multiply_in_double, quantize_multiplier
 from tinycompiler.kernels.base import Site
 from tinycompiler.ops import Clamp, FullyConnected, Numerics
 from tinycompiler.ops.base import Ints
@@ -112,3 +112,26 @@ def once(accumulator: Ints, value: Ints, shift: Ints) -> Ints:
     half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
     result: Ints = (clipped * value + half) >> np.maximum(right, 0)
     return result
+
+
+def pad_channels(weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> tuple[Ints, Ints, Ints, Ints]:
+    """(weights, bias, multiplier, shift) for an even number of channels.
+
+    A channel without weights is made the constant that it is by a small bias, instead of one that could overflow when
+    it is doubled: 2^30 · 8d / 2^32 is 2d, which a shift of 1 makes d above the zero point.
+    """
+    bias, multiplier, shift = r.bias, r.multiplier, r.shift
+    if r.constant.any():
+        value = (
+            multiply_in_double(r.bias, np.array(r.real))
+            if r.real and r.rounding == "once"
+            else multiply_by_quantized_multiplier(r.bias, r.multiplier, -r.shift)
+        )
+        above = np.clip(value, clamp.low - zero_point, clamp.high - zero_point)
+        bias = np.where(r.constant, 4 * above, bias)
+        multiplier = np.where(r.constant, 2**30, multiplier)
+        shift = np.where(r.constant, 1, shift)
+    if len(weights) % 2:
+        weights = np.vstack([weights, np.zeros((1, weights.shape[1]), np.int64)])
+        bias, multiplier, shift = np.append(bias, 0), np.append(multiplier, 0), np.append(shift, 1)
+    return weights, bias, multiplier, shift

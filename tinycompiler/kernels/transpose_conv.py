@@ -30,6 +30,8 @@ class TransposeConvContext(Context):
 
     pixels: int
     """Output pixels of one tile."""
+    tile: str
+    """See kernels/conv_2d.c.j2."""
     rows: int
     """Kernel rows of the phase that has most."""
     direct: bool
@@ -90,23 +92,27 @@ class TransposeConvKernel(Kernel):
         op, x, w, y = site.op, site.inputs[0], site.inputs[1], site.outputs[0]
         assert isinstance(op, TransposeConv)
         weights = [phase.reshape(len(phase), -1) for phase in phases(site)]
+        requantizations = [requantization(site, flat, op.clamp) for flat in weights]
+        tile = self.convolution.tile(requantizations)
         streams = [
-            self.convolution.pack(flat, requantization(site, flat, op.clamp), y.zero_point, op.clamp)
-            for flat in weights
+            self.convolution.pack(flat, r, y.zero_point, op.clamp, tile)
+            for flat, r in zip(weights, requantizations, strict=True)
         ]
         most = max(flat.shape[1] for flat in weights)
         fields = {**stream_fields(streams), **geometry_fields(site), "fill": x.zero_point}
+        fields["middle"] = 1 + 2 * y.zero_point
         if not op.clamp.is_natural:
             fields |= {"low": op.clamp.low, "high": op.clamp.high}
         pixels = min(self.convolution.pixels, -(-y.shape[2] // op.stride[1]))
         context = TransposeConvContext(
             pixels=pixels,
+            tile=tile,
             rows=-(-w.shape[1] // op.stride[0]),
             direct=x.shape[3] % 4 == 0,
             clamped=not op.clamp.is_natural,
         )
         return Lowered(
-            inner=("requantize", "column", "tile:twice"),
+            inner=("requantize", "column", f"tile:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.convolution.columns(most, context.direct, pixels), 4),

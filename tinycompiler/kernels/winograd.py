@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
-from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry, one_group, pad_channels
+from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry, one_group
 from tinycompiler.kernels.order import by_strips
-from tinycompiler.kernels.requantize import requantization
+from tinycompiler.kernels.requantize import pad_channels, requantization
 from tinycompiler.ops import Conv2D
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
@@ -147,11 +147,12 @@ def _pack(site: Site) -> Array:
     clamp, y = clamp_of(site.op), site.outputs[0]
     flat = flat_weights(site)
     r = requantization(site, flat, clamp)
-    flat, bias, multiplier, constant, shift = pad_channels(flat, r, y.zero_point, clamp)
+    flat, bias, multiplier, shift = pad_channels(flat, r, y.zero_point, clamp)
     places = transformed(flat.reshape(len(flat), 3, 3, -1))
     # (pairs, channel, place, four, value)
     half_words = places.reshape(len(flat) // 2, 2, 16, -1, 4)[..., [0, 2, 1, 3]]
     stream = half_words.transpose(0, 2, 3, 1, 4).astype(np.int16).reshape(len(flat) // 2, -1).view(np.uint32)
+    constant = (1 + 2 * y.zero_point) << (shift - 1)
     tail = [words(v[i::2]) for v in (2 * bias, multiplier, constant, shift) for i in (0, 1)]
     packed: Array = np.column_stack([stream, *tail]).astype(np.uint32).ravel()
     return packed
