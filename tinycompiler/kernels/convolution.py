@@ -43,7 +43,7 @@ class ConvContext(Context):
     pixels: int
     """Output pixels of one tile."""
     tile: str
-    """Its rounding (twice | once | real: see kernels/requantize.py), and what the stream's form adds to the name."""
+    """Its rounding (twice | positive | once | real: see kernels/requantize.py), and the form of the stream."""
     pointwise: bool
     """The taps of a pixel are its own channels, one after another: nothing to gather."""
     kernel_height: int
@@ -260,7 +260,7 @@ class ConvDsp(ConvKernel):
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         """Biases of less than 24 bits share a word with their shift."""
         wide = any((np.abs(r.bias[~r.constant]) >= 2**23).any() for r in requantizations)
-        return super().tile(requantizations) + "_wide" * wide
+        return requantizations[0].kind + "_wide" * wide
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
         """Per pair A, B: for every four taps (0,2), (1,3) of wA + 256·wB; M of A, of B; bias · 256 + shift - 1 of A,

@@ -31,7 +31,9 @@ class Requantization:
     """Per output channel: bias with the input's zero point folded in, multiplier, shift (right is positive),
     reachable |acc|.
 
-    `real` holds the scales for the `real` rounding; `constant` marks channels whose weights are all zero.
+    `real` holds the scales for the `real` rounding; `constant` marks channels whose weights are all zero; `positive`
+    says that outputs below the zero point are clamped away, so that rounding twice needs no care of accumulators below
+    zero: (round_up(acc·M / 2^31) + 2^(s-1)) >> s differs there only where both are below the zero point.
     """
 
     rounding: str
@@ -41,6 +43,12 @@ class Requantization:
     reach: Ints
     real: tuple[float, ...]
     constant: NDArray[np.bool_]
+    positive: bool
+
+    @property
+    def kind(self) -> str:
+        """As kernels name it that make a difference of `positive`."""
+        return "positive" if self.positive and self.rounding == "twice" else self.rounding
 
 
 def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
@@ -65,7 +73,8 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
             value, shift, np.array(real), reach, Clamp(clamp.low - y.zero_point, clamp.high - y.zero_point)
         )
         rounding, value = ("real", value) if proved is None else ("once", proved)
-    return Requantization(rounding, folded, value, shift, reach, real, constant)
+    positive = clamp.low >= y.zero_point
+    return Requantization(rounding, folded, value, shift, reach, real, constant, positive)
 
 
 def prove_once(value: Ints, shift: Ints, real: NDArray[np.float64], reach: Ints, clamp: Clamp) -> Ints | None:
