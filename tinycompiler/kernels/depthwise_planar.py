@@ -20,8 +20,9 @@ from tinycompiler.kernels.broadcasting import takes_over
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
 from tinycompiler.kernels.order import by_strips
-from tinycompiler.kernels.requantize import pad_channels, requantization
-from tinycompiler.ops import DepthwiseConv2D
+from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
+from tinycompiler.ops import Clamp, DepthwiseConv2D
+from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
 
 SCRATCH = 1024
@@ -35,8 +36,8 @@ LARGEST_LINE = 2048
 class PlanarContext(Context):
     """Variables of kernels/depthwise_planar.c.j2."""
 
-    stride: int
-    """Of the lines: how many inputs an output is further than the one before it."""
+    variant: str
+    """Of the inner loops: the stride along a line, and "positive" where no output is below the zero point."""
     walk: str
     """channels: four after the other, from top to bottom; strips: strip after strip; row: one row of outputs."""
     clamped: bool
@@ -158,11 +159,12 @@ class DepthwisePlanar(Kernel):
     def _lower(self, site: Site, lines: Lines, strip: int) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]
         assert isinstance(op, DepthwiseConv2D)
-        clamp = clamp_of(op)
+        clamp, weights = clamp_of(op), tap_weights(site)
+        r = requantization(site, weights, clamp)
         channels = x.shape[3]
         step, out_step = (channels * s.shape[2] for s in (x, y))  # of a row
         fields: dict[str, Field] = {
-            "stream": Constant(self._pack(site, lines)),
+            "stream": Constant(self._pack(weights, r, y.zero_point, clamp, lines)),
             "batches": x.shape[0],
             "in_bytes": x.bytes // x.shape[0],
             "out_bytes": y.bytes // y.shape[0],
@@ -185,11 +187,12 @@ class DepthwisePlanar(Kernel):
         }
         if not clamp.is_natural:
             fields |= {"low": clamp.low, "high": clamp.high}
+        variant = f"{lines.stride[1]}{'_positive' * r.positive}"
         same = in_place(site)
         raster = lines.along == 1 and not same
         return Lowered(
-            inner=("column", "widen", f"planar:{lines.stride[1]}"),
-            context=PlanarContext(lines.stride[1], "strips" if raster else "channels", clamped=not clamp.is_natural),
+            inner=("column", "widen", f"planar:{variant}"),
+            context=PlanarContext(variant, "strips" if raster else "channels", clamped=not clamp.is_natural),
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=lines.strip_bytes(strip),
             in_place=(x.name,) if same else (),
@@ -213,12 +216,9 @@ class DepthwisePlanar(Kernel):
         by_row = min(lines_of(site, 1).cost(1, keeps=False), pixel_cost(site))
         return max(0, by_row - best[0].cost(best[1], keeps=in_place(site))) * -(-site.outputs[0].shape[3] // 4)
 
-    def _pack(self, site: Site, lines: Lines) -> Array:
+    def _pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, lines: Lines) -> Array:
         """Per channel: three rows of three weights, shift - 1 behind the first; doubled bias, M."""
-        clamp, y = clamp_of(site.op), site.outputs[0]
-        weights = tap_weights(site)
-        r = requantization(site, weights, clamp)
-        _, bias, multiplier, shift = pad_channels(weights, r, y.zero_point, clamp)
+        _, bias, multiplier, shift = pad_channels(weights, r, zero_point, clamp)
         square = weights.reshape(-1, 3, 3)
         if not lines.along:
             square = square.transpose(0, 2, 1)
