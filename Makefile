@@ -8,9 +8,11 @@ BIN := $(VENV)/bin
 # A copy of what was installed: a newer date alone, as after `git checkout`, installs nothing.
 INSTALLED := $(VENV)/installed.toml
 WORKERS ?= auto
+# The MLPerf Tiny networks, which `make bench` measures.
+MODELS := $(or $(TINYCOMPILER_MODELS),../shared/models)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast lint format readme install python host clean
+.PHONY: help demo test fast lint format bench readme install python host clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +21,7 @@ help:
 	@echo 'make fast     the quick tests, without emulator or compiler (20 seconds)'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make format   ruff format'
+	@echo 'make bench    measures the networks of the tests anew: tests/bench.json, from which make readme takes figures'
 	@echo 'make readme   brings the generated tables in README.md up to date'
 	@echo 'make clean    removes what was built, .venv included'
 
@@ -38,6 +41,9 @@ lint: python
 
 format: python
 	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/tinycompiler bench tests/models/digits.tflite $(patsubst %,$(MODELS)/%.tflite,kws vww ic ad) --json tests/bench.json
 
 readme: python
 	$(BIN)/python tools/readme_tables.py

@@ -1,5 +1,6 @@
-"""Networks by their shape: long, wide, of repeated blocks; as optimized graphs."""
+"""Networks by their shape: long, wide, of repeated blocks; as files, and as optimized graphs."""
 
+from functools import cached_property
 from math import sqrt
 
 import numpy as np
@@ -68,30 +69,40 @@ class Sketch:
     def add(self, a: str, b: str) -> str:
         return self.operator("ADD", [a, b], self.shapes[a])
 
-    def graph(self, *outputs: str) -> Graph:
-        return optimize(graph_of(self.model.inputs("x").outputs(*outputs).build(), Numerics.LITERT))
+    def to(self, *outputs: str) -> "Sketch":
+        self.model.inputs("x").outputs(*outputs)
+        return self
+
+    @cached_property
+    def file(self) -> bytes:
+        return self.model.build()
+
+    @cached_property
+    def graph(self) -> Graph:
+        """After all passes."""
+        return optimize(graph_of(self.file, Numerics.LITERT))
 
 
-def chain(count: int) -> Graph:
+def chain(count: int) -> Sketch:
     """So many convolutions one after the other."""
     s = Sketch(4, 4, 2)
     x = "x"
     for _ in range(count):
         x = s.conv(x, 2)
-    return s.graph(x)
+    return s.to(x)
 
 
-def diamonds(count: int) -> Graph:
+def diamonds(count: int) -> Sketch:
     """About so many nodes in blocks of three ways that meet again."""
     s = Sketch(4, 4, 2)
     x = "x"
     for _ in range(count // 6):
         a, b = s.conv(x, 2), s.conv(x, 2)
         x = s.add(s.add(s.conv(s.conv(a, 2), 2), b), a)
-    return s.graph(x)
+    return s.to(x)
 
 
-def wide(ways: int, *, breadth_first: bool = False) -> Graph:
+def wide(ways: int, *, breadth_first: bool = False) -> Sketch:
     """So many ways of two convolutions from one input, summed one by one."""
     s = Sketch(4, 4, 2)
     if breadth_first:
@@ -101,23 +112,23 @@ def wide(ways: int, *, breadth_first: bool = False) -> Graph:
     total = found[0]
     for other in found[1:]:
         total = s.add(total, other)
-    return s.graph(total)
+    return s.to(total)
 
 
-def readers(count: int) -> Graph:
+def readers(count: int) -> Sketch:
     """One tensor that so many nodes read, all of whose results are wanted at the end."""
     s = Sketch(9, 7, 5)
     x = s.conv("x", 5)
-    return s.graph(*(s.conv(x, 3, kernel=1 + 2 * (i % 2)) for i in range(count)))
+    return s.to(*(s.conv(x, 3, kernel=1 + 2 * (i % 2)) for i in range(count)))
 
 
-def with_itself() -> Graph:
+def with_itself() -> Sketch:
     """A residual with itself: the sum of a tensor and the same tensor, twice."""
     s = Sketch(11, 9, 6)
     x = s.conv("x", 6)
     y = s.add(x, x)
     z = s.conv(y, 6)
-    return s.graph(s.add(z, z), s.add(y, z))
+    return s.to(s.add(z, z), s.add(y, z))
 
 
 INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
@@ -126,7 +137,7 @@ without the last stages, which need little memory.
 """
 
 
-def mobilenet_v2(size: int, width: float) -> Graph:
+def mobilenet_v2(size: int, width: float) -> Sketch:
     """Its inverted bottlenecks on images of size x size x 3."""
 
     def channels(wanted: int) -> int:
@@ -142,4 +153,4 @@ def mobilenet_v2(size: int, width: float) -> Graph:
             x = s.conv(s.depthwise(x, stride, RELU6), channels(depth), 1)
             if s.shapes[x] == s.shapes[before]:
                 x = s.add(before, x)
-    return s.graph(x)
+    return s.to(x)

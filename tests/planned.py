@@ -157,6 +157,7 @@ def assert_within(ran: Run, arena: int, elf: Elf) -> None:
     assert ran.stack_high_water is not None
     bound = elf.memory.ram.stack
     assert ran.stack_high_water <= bound, f"{ran.stack_high_water} bytes of a stack of {bound} were used"
+    assert not ran.stray, f"{len(ran.stray)} bytes beside arena, state and stack were written"
 
 
 def differences(graph: Graph, feeds: Feeds, heard: Heard) -> Iterator[str]:

@@ -58,6 +58,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("samples",),
     ("doctor", "catalog", "output"),
     ("actions",),
+    ("bench",),
     ("cli",),
 )
 """A module imports from floors below its own (and from its own package), and from nothing beside or above it."""

@@ -12,6 +12,7 @@ KIB = 1024
 PARTS = {  # flash bytes, RAM bytes where the program lives, core
     "bluepill": (64 * KIB, 20 * KIB, "cortex-m3"),
     "nrf52840dk": (1024 * KIB, 256 * KIB, "cortex-m4f"),
+    "nucleo_f207zg": (1024 * KIB, 128 * KIB, "cortex-m3"),
     "nucleo_h743zi": (2048 * KIB, 512 * KIB, "cortex-m7f"),
     "nucleo_l4r5zi": (2048 * KIB, 640 * KIB, "cortex-m4f"),
     "nucleo_l552ze_q": (512 * KIB, 256 * KIB, "cortex-m33f"),

@@ -190,7 +190,7 @@ def differing(group: Sequence[tuple[Mutation, Planned]]) -> list[str]:
 
 def small() -> Planned:
     """A plan with an overlap, a run, and something in place."""
-    return plan(mobilenet_v2(16, 0.35), CORES["cortex-m4f"])
+    return plan(mobilenet_v2(16, 0.35).graph, CORES["cortex-m4f"])
 
 
 def test_good_plans_pass() -> None:

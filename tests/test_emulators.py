@@ -157,6 +157,26 @@ def test_layers_build_gives_nodes_and_no_counts() -> None:
     assert ran.instructions is None
 
 
+# What was written
+
+
+@pytest.mark.parametrize("layers", [False, True])
+def test_what_is_written_beside_arena_and_stack_is_found(layers: bool) -> None:
+    elf, board = probe("tc_probe_other[2] ^= 1;", globals_="uint8_t tc_probe_other[8];", layers=layers)
+    assert run(elf, board).stray == (elf.symbol("tc_probe_other").address + 2,)
+    elf, board = probe("volatile int deep[50]; deep[9] = 1; tc_probe_arena[255] ^= (uint8_t)deep[9];", layers=layers)
+    assert run(elf, board).stray == ()
+
+
+def test_what_is_written_below_the_stack_is_found() -> None:
+    """By a word's address, as if the stack had grown too far."""
+    elf, board = probe()
+    bottom = next(s.address for s in elf.sections if s.name == ".stack")
+    low = bottom - 64 if bottom - 64 >= board.ram.address else bottom + elf.memory.ram.stack + 4096
+    elf, board = probe(f"*(volatile uint32_t *)0x{low:08x}u ^= 0x01010101u;")
+    assert run(elf, board).stray == tuple(range(low, low + 4))
+
+
 # Counting: exact, against loops of known length
 
 

@@ -136,6 +136,7 @@ def test_mem_functions(name: str) -> None:
 QEMU = {  # machines with the same core, UART, flash and start of RAM as the board
     "stm32f4_discovery": ("netduinoplus2", ("-serial", "null")),
     "bluepill": ("stm32vldiscovery", ()),
+    "nucleo_f207zg": ("netduino2", ("-serial", "null", "-serial", "null")),
 }
 
 

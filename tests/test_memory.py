@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinycompiler.memory import NO_OVERLAPS, Buffer, Overlaps, Plan, alive_at, bytes_needed, check, draw, place
+from tinycompiler.memory import (
+    NO_OVERLAPS,
+    Buffer,
+    Overlaps,
+    Plan,
+    alive_at,
+    bytes_needed,
+    check,
+    draw,
+    needs_at,
+    place,
+)
 
 ALIGNMENTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -135,6 +146,14 @@ def test_plans_with_overlaps_are_optimal(drawn: tuple[list[Buffer], Overlaps]) -
     assert plan.proven
     assert plan.lower_bound <= plan.arena == least_arena(buffers, overlaps)
     assert place(buffers[::-1], overlaps).offsets == plan.offsets
+
+
+@given(overlapping(most=14, steps=8, largest=70))
+@settings(max_examples=60, deadline=None)
+def test_needs_of_all_steps_at_once(drawn: tuple[list[Buffer], Overlaps]) -> None:
+    buffers, overlaps = drawn
+    steps = sorted({buffer.first for buffer in buffers})
+    assert needs_at(buffers, overlaps, steps).tolist() == [bytes_needed(alive_at(buffers, s), overlaps) for s in steps]
 
 
 @pytest.mark.slow

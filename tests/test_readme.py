@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tinycompiler import cli
+from tinycompiler.bench.figures import load as load_figures
 from tinycompiler.board import load
-from tinycompiler.build import toolchain
 from tinycompiler.compile import compile_model
 from tinycompiler.ops import Numerics
 from tools import readme_tables
@@ -92,25 +92,7 @@ def test_the_c_compiles(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# The measured figures.
-
-MEASURED_WITH = "12.2"
-
-
-def shown_figures() -> dict[str, readme_tables.Footprint]:
-    rows = re.findall(r"^\| \*\*(\w+)\*\* +\| tinycompiler +\|(.+)\|$", between("figures"), re.MULTILINE)
-    return {name: readme_tables.Footprint(*(int(v.replace(",", "")) for v in row.split("|"))) for name, row in rows}
-
-
-@pytest.mark.slow
-@pytest.mark.emulator
-@pytest.mark.models
-@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
-@pytest.mark.parametrize("name", readme_tables.TFLM)
-def test_figures_are_fresh(name: str) -> None:
-    if not (readme_tables.MODELS / f"{name}.tflite").exists():
-        pytest.skip(f"no MLPerf Tiny networks in {readme_tables.MODELS}; set TINYCOMPILER_MODELS")
-    if MEASURED_WITH not in toolchain().version:
-        pytest.skip(f"README.md was measured with arm-none-eabi-gcc {MEASURED_WITH}, and here is {toolchain().version}")
-    measured = readme_tables.measure(name)
-    assert list(measured) == pytest.approx(list(shown_figures()[name]), rel=0.02), "README.md is stale: make readme"
+@pytest.mark.parametrize("name", ["figures", "speed"])
+def test_figures_are_those_of_the_bench(name: str) -> None:
+    part = readme_tables.measured(load_figures(readme_tables.BENCH))[name]
+    assert between(name) == readme_tables.lined_up(part), "README.md is stale: make readme"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tinycompiler.emulators.cycles import COST_TABLES, block, refill
+from tinycompiler.emulators.cycles import COST_TABLES, block, refill, waiting
+from tinycompiler.emulators.cycles import source as cost_source
 from tinycompiler.emulators.thumb import decode, needs, size
 
 pytestmark = [
@@ -245,6 +246,16 @@ def test_other_cores_have_their_own_table(tmp_path: Path) -> None:
     assert cycles_of("ldr r0, [r1]\nldr r1, [r2]\nstr r0, [r1]", tmp_path, "cortex-m0plus") == 6
 
 
+def test_wait_states_come_with_each_jump() -> None:
+    assert waiting(1000, 70, 0) == 1000
+    assert waiting(1000, 70, 5) == 1350
+
+
+def test_rough_estimates_say_so() -> None:
+    rough = {name for name, table in COST_TABLES.items() if "roughly" in cost_source(table)}
+    assert rough == {"cortex-m7", "cortex-m33"}
+
+
 def test_a_taken_branch_costs_the_refill_of_its_kind() -> None:
     table = COST_TABLES["cortex-m4"]
     target = block(bytes.fromhex("00bf"), 0, table)
@@ -253,7 +264,6 @@ def test_a_taken_branch_costs_the_refill_of_its_kind() -> None:
         source = block(bytes.fromhex(code), 0, table)
         assert refill(source, target, table) == cycles
         assert refill(source, wide, table) == min(3, cycles + 1)
-        assert refill(source, target, table, flash_wait_states=5) == cycles + 5
     assert (
         refill(block(bytes.fromhex("10bd"), 0, COST_TABLES["cortex-m0plus"]), wide, COST_TABLES["cortex-m0plus"]) == 2
     )

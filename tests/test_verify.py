@@ -272,6 +272,22 @@ def test_answers_that_are_missing_are_no_agreement(monkeypatch: pytest.MonkeyPat
         verification.execute(digits().program, digits().board, vectors(), emulator="unicorn", progress=SILENT)
 
 
+@pytest.mark.emulator
+@needs_compiler
+def test_a_plan_that_is_exceeded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, right = digits(), honest_run(vectors())
+    image = build(compiled.program, compiled.board, vectors=[v.bytes for v in vectors()])
+    ram, arena = image.memory.ram, image.symbol("tc_digits_arena").address
+    for more, words in (
+        ({"arena_touched": ram.arena + 1}, f"{ram.arena + 1:,} bytes of an arena of {ram.arena:,} were written"),
+        ({"stack_high_water": ram.stack + 4}, f"{ram.stack + 4:,} bytes of a stack of {ram.stack:,} were used"),
+        ({"stray": (arena, arena + 1)}, f"wrote 2 bytes .* the first at 0x{arena:08x}, where tc_digits_arena lies"),
+    ):
+        monkeypatch.setattr(verification, "run", lambda *_, more=more, **__: replace(right, **more))
+        with pytest.raises(DoesNotFit, match=f"the plan is exceeded on bluepill: .*{words}"):
+            verification.execute(compiled.program, compiled.board, vectors(), emulator="unicorn", progress=SILENT)
+
+
 # Judges.
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycompiler import __version__, actions
+from tinycompiler.bench.command import BOARDS, bench
 from tinycompiler.errors import TinyCompilerError
 from tinycompiler.ops import Numerics
 from tinycompiler.planning import SLOWDOWN
@@ -93,6 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=text)
     report.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
+    _bench(_command(commands, "bench", bench, "measure models on boards, and compare with earlier figures", json=False))
+
     for name, action, text in (
         ("boards", actions.boards, "list the boards"),
         ("ops", actions.ops, "list operators, types and kernels"),
@@ -104,11 +107,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, action: actions.Action, text: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, action: actions.Action, text: str, *, json: bool = True
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
-    parser.set_defaults(action=action)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(action=action, json=False)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    models = ".tflite files, or .json files of earlier figures (default: the .tflite files in TINYCOMPILER_MODELS)"
+    parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help=models)
+    parser.add_argument(
+        "-b", "--board", action="append", help=f"may be given several times (default {', '.join(BOARDS)})"
+    )
+    parser.add_argument(
+        "--numerics", choices=[n.value for n in Numerics], default=Numerics.LITERT.value, help="(default litert)"
+    )
+    parser.add_argument("--no-fusion", action="store_true", help="every layer as a whole, so that each has figures")
+    parser.add_argument("--json", dest="write", type=Path, metavar="FILE", help="write the figures to a file")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="earlier figures; exit code 1 when some grew")
+    parser.add_argument("--markdown", action="store_true", help="as Markdown")
 
 
 def _model(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ LONGEST = 14
 """Nodes of a run."""
 LOWEST = 0.3
 """Only runs through a node that needs more than this share of the peak are tried."""
-ROWS = 40_000
+ROWS = 25_000
 """Rows that may be traced in the search for runs: some seconds."""
 PER_MAC = {"dsp": 1.1, "scalar": 5.0}
 PER_OUTPUT = {"dsp": 10, "scalar": 40}
@@ -108,7 +108,7 @@ def _candidates(
     graph: Graph, nodes: Sequence[Node], singles: Sequence[Step], core: Core, wishes: Wishes, peak: int
 ) -> Iterator[tuple[int, int, Run]]:
     """(first, end, run) for every run worth trying, those around the highest nodes first."""
-    stages = [stage_of(wishes.site(graph, node), core) for node in nodes]
+    stages: dict[int, Stage | None] = {}
     position = {node.name: i for i, node in enumerate(nodes)}
     reach = [_reach(graph, node, position) for node in nodes]
     left = ROWS
@@ -117,8 +117,13 @@ def _candidates(
     for i, end in sorted(spans, key=lambda span: (-heights[span], span[1] - span[0], span)):
         if heights[i, end] <= LOWEST * peak or left <= 0:
             break
-        chosen = _joined(stages[i:end], reach[i:end], end)
-        if chosen is None:
+        if any(place is None or place >= end for place in reach[i : end - 1]):
+            continue  # not only the last one's output is read outside
+        for number in range(i, end):
+            if number not in stages:
+                stages[number] = stage_of(wishes.site(graph, nodes[number]), core)
+        chosen = [stage for number in range(i, end) if (stage := stages[number])]
+        if len(chosen) < end - i:
             continue
         left -= sum(stage.height for stage in chosen)
         run = run_of(chosen)
@@ -134,11 +139,3 @@ def _reach(graph: Graph, node: Node, position: dict[str, int]) -> int | None:
     if any(isinstance(reader.op, Reshape) for reader in readers):
         return None
     return max(position[reader.name] for reader in readers)
-
-
-def _joined(stages: Sequence[Stage | None], reach: Sequence[int | None], end: int) -> list[Stage] | None:
-    """The stages, if all have a row by row form and only the last one's output is read outside."""
-    if any(place is None or place >= end for place in reach[:-1]):
-        return None
-    found = [stage for stage in stages if stage is not None]
-    return found if len(found) == len(stages) else None

@@ -19,7 +19,7 @@ QUICK_EFFORT = 300
 """Search nodes of a trial."""
 MOST_TRIALS = 40
 """Outputs that are tried apart in one round."""
-TRIAL_WORK = 4_000
+TRIAL_WORK = 2_500
 """Buffers that are placed in all trials together."""
 
 
@@ -35,6 +35,8 @@ class Layout:
     state_bytes: int
     places: Places = ANYWHERE
     state_region: str = ""
+    apart: frozenset[str] = frozenset()
+    """Outputs that take over nothing."""
 
     @property
     def cost(self) -> tuple[int, int]:
@@ -53,28 +55,32 @@ def scratch_name(step: Call | Run) -> str:
     return f"scratch of {calls_of(step)[0].node.name}"
 
 
-def lay_out(calls: Calls, *, effort: int = EFFORT, places: Places = ANYWHERE) -> Layout:
-    """Every tensor and scratch buffer in one arena, as small as can be found, and checked.
-
-    Outputs take over inputs wherever they may. As that ties two places in the arena together, it is given up again, one
-    output at a time, where a quick packing is lower without.
+def lay_out(calls: Calls, *, effort: int = EFFORT, places: Places = ANYWHERE, start: Layout | None = None) -> Layout:
+    """Every tensor and scratch buffer in one arena, as small as can be found, and checked; `start`: what less effort
+    found.
     """
-    quick = min(effort, QUICK_EFFORT)
-    apart: frozenset[str] = frozenset()
-    best = _laid(calls, apart, quick, places)
+    best = start or _quick(calls, min(effort, QUICK_EFFORT), places)
+    if best.plan.arena > best.plan.lower_bound and effort > QUICK_EFFORT:
+        best = min(best, _laid(calls, best.apart, effort, places), key=lambda layout: layout.cost)
+    check(best.plan)
+    return best
+
+
+def _quick(calls: Calls, effort: int, places: Places) -> Layout:
+    """Outputs take over inputs wherever they may. As that ties two places in the arena together, it is given up again,
+    one output at a time, where a quick packing is lower without.
+    """
+    best = _laid(calls, frozenset(), effort, places)
     left = TRIAL_WORK // max(1, len(best.plan.buffers))
     while best.plan.arena > best.plan.lower_bound:
         tied = [name for name, memory in best.owner.items() if name != memory and name not in calls.aliases]
         tied = tied[: min(MOST_TRIALS, left)]
         left -= len(tied)
-        trials = [(_laid(calls, apart | {name}, quick, places), apart | {name}) for name in tied]
-        better = min(trials, key=lambda trial: trial[0].cost, default=None)
-        if better is None or better[0].cost >= best.cost:
+        trials = [_laid(calls, best.apart | {name}, effort, places) for name in tied]
+        better = min(trials, key=lambda trial: trial.cost, default=None)
+        if better is None or better.cost >= best.cost:
             break
-        best, apart = better
-    if best.plan.arena > best.plan.lower_bound and effort > quick:
-        best = min(best, _laid(calls, apart, effort, places), key=lambda layout: layout.cost)
-    check(best.plan)
+        best = better
     return best
 
 
@@ -104,7 +110,7 @@ def _laid(calls: Calls, apart: frozenset[str], effort: int, places: Places) -> L
     state_region = places.state_region(state_bytes)
     left = places.less(state_bytes, state_region)
     plan = arrange(buffers, _overlaps(calls, owner, life), left, effort=effort)
-    return Layout(plan, owner, states, state_bytes, places, state_region)
+    return Layout(plan, owner, states, state_bytes, places, state_region, apart)
 
 
 def _state_offsets(calls: Calls) -> tuple[dict[str, int], int]:

@@ -20,9 +20,10 @@ Decisions, each as chosen, instead of, because:
   `Overlap`): then `reach` is that distance, which is never negative, so that offsets still rise in the search's order.
 """
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle, pairwise
+from itertools import cycle, groupby, pairwise
 from string import ascii_letters, digits
 from types import MappingProxyType
 from typing import Any
@@ -33,10 +34,11 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 EFFORT = 20_000  # search nodes per stretch: a few seconds at most, spent if the bound is not met at once
+QUICK_WORK = 8_000_000  # pairs of buffers that are looked at in quick packings, the first one apart
 MENDINGS = 40  # times that a quick packing is mended
 MENDING_WORK = 100_000  # pairs of buffers that are looked at in this
 STRAIGHT = 1_000  # buffers up to which a search without a limit is one of the quick packings
-NODE_SIZE = 16_384  # buffers times sections of a part that count as one more node
+NODE_SIZE = 8_192  # buffers times sections of a part that count as one more node
 ANY_HEIGHT = 2**40  # bytes: a capacity that nothing reaches
 
 Overlaps = Mapping[tuple[str, str], int]
@@ -135,6 +137,48 @@ def bytes_needed(alive: Iterable[Buffer], overlaps: Overlaps = NO_OVERLAPS) -> i
     return best
 
 
+def needs_at(buffers: Iterable[Buffer], overlaps: Overlaps, steps: Sequence[int]) -> Ints:
+    """`bytes_needed` of what is alive at each of `steps`, which rise."""
+    first, last, size, alignment = np.array([*_pieces(buffers, overlaps)], np.int64).reshape(-1, 4).T
+    low, high = np.searchsorted(steps, first), np.searchsorted(steps, last, side="right")
+    best = np.zeros(len(steps), np.int64)
+    for unit in np.unique(alignment).tolist():
+        own = alignment >= unit
+        rounding = -size % unit * own
+        saved = np.zeros_like(best)
+        for bytes_more in np.unique(rounding).tolist():
+            saved[_summed(low, high, own & (rounding == bytes_more), len(steps)) > 0] = bytes_more
+        best = np.maximum(best, _summed(low, high, (size + rounding) * own, len(steps)) - saved)
+    return best
+
+
+def _summed(low: Ints, high: Ints, amount: NDArray[Any], count: int) -> Ints:
+    """At each of `count` places, the amounts of the intervals (low to high, not included) that hold it."""
+    edges = np.zeros(count + 1, np.int64)
+    np.add.at(edges, low, amount)
+    np.subtract.at(edges, high, amount)
+    return np.cumsum(edges)[:-1]
+
+
+def _pieces(buffers: Iterable[Buffer], overlaps: Overlaps) -> Iterator[tuple[int, int, int, int]]:
+    """(first, last, size, alignment), with an output and what it may overlap as one at the step that they share."""
+    lives = {buffer.name: buffer for buffer in buffers if buffer.size > 0}
+    groups: dict[str, list[str]] = {}
+    for below, above in overlaps:
+        if below in lives and above in lives:
+            assert lives[below].first == lives[above].last, f"{below} overlaps {above}, which does not die at its birth"
+            groups.setdefault(below, []).append(above)
+    for below, names in groups.items():
+        step = lives[below].first
+        for melted in _melted([lives[below], *map(lives.__getitem__, names)], overlaps):
+            yield step, step, melted.size, melted.alignment
+    dying = {name for names in groups.values() for name in names}
+    for name, buffer in lives.items():
+        first, last = buffer.first + (name in groups), buffer.last - (name in dying)
+        if first <= last:
+            yield first, last, buffer.size, buffer.alignment
+
+
 def _melted(alive: list[Buffer], overlaps: Overlaps) -> list[Buffer]:
     """An output and those that it may overlap as one buffer of the bytes that they cover together at least.
 
@@ -208,15 +252,10 @@ class _Problem:
         for (below, above), distance in overlaps.items():
             if below in index and above in index:
                 self.above.setdefault(index[below], {})[index[above]] = distance
-        own: dict[int, Overlaps] = {  # by section
-            int(self.low[i]): {(buffers[i].name, buffers[j].name): distance for j, distance in above.items()}
-            for i, above in self.above.items()
-        }
         self.present = self.alive.astype(np.float64)  # exact below 2^53, and their matrix product is the fast one
-        alive = ([buffers[i] for i in np.flatnonzero(column)] for column in self.alive.T)
-        needs = [bytes_needed(together, own.get(section, NO_OVERLAPS)) for section, together in enumerate(alive)]
-        self.bound = max(needs)
-        self.peak_step = steps[needs.index(self.bound)]
+        needs = needs_at(buffers, overlaps, steps)
+        self.bound = int(needs.max())
+        self.peak_step = steps[int(needs.argmax())]
         length = np.array([buffer.last - buffer.first for buffer in buffers], np.int64)
         area = self.size * (self.high - self.low + 1)
         pressure = np.where(self.alive, needs, 0).max(axis=1)  # of the fullest section of each life
@@ -225,7 +264,8 @@ class _Problem:
         self.unit = int(self.alignment.min())
         self.rounded = -(-self.size // self.unit) * self.unit
         self.savings = self._savings()
-        self.rivals = [np.flatnonzero(row).tolist() for row in self.clash]
+        self.near = self._near()
+        self.rivals = [np.flatnonzero(row).tolist() for row in self._apart()]
         shape = np.stack([self.size, self.alignment, self.low, self.high])
         same = (shape[:, 1:] == shape[:, :-1]).all(axis=0)
         single = np.ones(len(buffers), np.bool_)
@@ -237,6 +277,22 @@ class _Problem:
         self.greedy += [np.arange(len(buffers))[::-1], self.order(-self.low)]
         self.preferences = [self.order(area, self.size), self.order(pressure, length, area)]
         self.preferences.append(self.order(length, self.size))
+
+    def _near(self) -> list[list[tuple[int, int, int]]]:
+        """For each buffer those that may lie nearer than their sizes: which, how far above it, how far below it."""
+        near: list[list[tuple[int, int, int]]] = [[] for _ in self.buffers]
+        for output, above in self.above.items():
+            for i, distance in above.items():
+                near[output].append((i, distance, int(self.size[i])))
+                near[i].append((output, int(self.size[i]), distance))
+        return near
+
+    def _apart(self) -> NDArray[np.bool_]:
+        """Which pairs lie their sizes apart."""
+        apart = self.clash.copy()
+        for output, above in self.above.items():
+            apart[output, [*above]] = apart[[*above], output] = False
+        return apart
 
     def _savings(self) -> tuple[Ints, Ints]:
         """Outputs that may overlap others, and what this saves at most, at their birth, of the sum of all sizes."""
@@ -302,7 +358,8 @@ def _quick(problem: _Problem, target: int) -> Ints:
 
 
 def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
-    for order in problem.greedy:
+    pairs = 1 + sum(map(len, problem.rivals))
+    for order in problem.greedy[: max(1, QUICK_WORK // pairs)]:
         yield _fit(problem, order.tolist())
     for order in problem.preferences if len(problem.buffers) <= STRAIGHT else ():
         offsets, _, _ = _search(problem, ANY_HEIGHT, 2**62, [order])  # straight down: nothing can fail
@@ -310,7 +367,7 @@ def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
         yield offsets
     for order in problem.greedy[:2]:  # mending: what ended too high goes halfway to the front, again and again
         rank = np.argsort(order)
-        for _ in range(min(MENDINGS, MENDING_WORK // (1 + sum(map(len, problem.rivals))))):
+        for _ in range(min(MENDINGS, MENDING_WORK // pairs)):
             offsets = _fit(problem, np.lexsort([np.arange(len(rank)), rank]).tolist())
             yield offsets
             rank = np.where(offsets + problem.size > target, rank // 2, rank + 1)
@@ -318,22 +375,21 @@ def _trials(problem: _Problem, target: int) -> Iterator[Ints]:
 
 def _fit(problem: _Problem, order: list[int]) -> Ints:
     """Each buffer in `order` into its tightest gap between its rivals, else above them."""
-    size, alignment, above = problem.size.tolist(), problem.alignment.tolist(), problem.above
+    size, alignment = problem.size.tolist(), problem.alignment.tolist()
     offsets = [-1] * len(order)
     for i in order:
-        room, choice, cursor, mine = 2**62, -1, 0, above.get(i, {})
+        room, choice, cursor, own, unit = 2**62, -1, 0, size[i], alignment[i]
         # between the two offsets of each of those that are placed, the buffer may not begin
-        closed = [
-            (offsets[j] - mine.get(j, size[i]), offsets[j] + (above[j].get(i, size[j]) if j in above else size[j]))
-            for j in problem.rivals[i]
-            if offsets[j] >= 0
-        ]
+        closed = [(offsets[j] - own, offsets[j] + size[j]) for j in problem.rivals[i] if offsets[j] >= 0]
+        closed += [(offsets[j] - over, offsets[j] + under) for j, over, under in problem.near[i] if offsets[j] >= 0]
         for low, high in sorted(closed):
-            offset = -(-cursor // alignment[i]) * alignment[i]
-            if offset <= low and low - cursor < room:
-                choice, room = offset, low - cursor
-            cursor = max(cursor, high)
-        offsets[i] = choice if choice >= 0 else -(-cursor // alignment[i]) * alignment[i]
+            if cursor <= low < cursor + room:
+                offset = -(-cursor // unit) * unit
+                if offset <= low:
+                    choice, room = offset, low - cursor
+            if high > cursor:
+                cursor = high
+        offsets[i] = choice if choice >= 0 else -(-cursor // unit) * unit
     return np.array(offsets, np.int64)
 
 
@@ -392,8 +448,9 @@ class _Searcher:
         for k in self.candidates(members, floor, last, previous):
             i, offset = int(members[k]), int(floor[k])
             self.offsets[i] = offset
-            rest = np.delete(members, k)
-            risen = self.problem.rise(np.delete(floor, k), rest, i, offset)
+            others = members != i
+            rest = members[others]
+            risen = self.problem.rise(floor[others], rest, i, offset)
             for part in self.parts(rest):
                 fits = yield self.solve(rest[part], risen[part], offset, i)
                 if not fits:
@@ -468,20 +525,28 @@ def check(plan: Plan) -> None:
         assert whole or not plan.parts, f"{buffer.name} at {offset} lies in no part of the arena as a whole"
         assert buffer.region in {"", *whole} or buffer.size == 0, f"{buffer.name} at {offset} is not in {buffer.region}"
     allowed = _allowed(plan)
-    lives = np.array([(buffer.first, buffer.last) for buffer in plan.buffers]).reshape(-1, 2)
-    for step in np.unique(lives[:, 0]).tolist():  # a byte first has two owners at one's birth
+    owner = np.full(plan.arena, -1, np.int32)
+    numbers = range(len(plan.buffers))
+    deaths = deque(sorted(numbers, key=lambda i: plan.buffers[i].last))
+    for step, born in groupby(sorted(numbers, key=lambda i: plan.buffers[i].first), lambda i: plan.buffers[i].first):
         output, above = allowed.get(step, ("", set()))
-        alive = [plan.buffers[i] for i in np.flatnonzero((lives[:, 0] <= step) & (step <= lives[:, 1]))]
-        alive.sort(key=lambda buffer: buffer.name == output)  # last, lest it hide that two others meet
-        owner = np.full(plan.arena, -1, np.int32)
-        for number, buffer in enumerate(alive):
-            mine = owner[plan.offsets[buffer.name] : plan.offsets[buffer.name] + buffer.size]
-            taken = mine[mine >= 0]
-            others = np.unique(taken).tolist() if len(taken) else []  # unique is slow, and there are few
-            for other in (alive[i].name for i in others):
-                shared = buffer.name == output and other in above
-                assert shared, f"{other} and {buffer.name} share bytes at step {step}"
+        while plan.buffers[deaths[0]].last < step:
+            number = deaths.popleft()
+            mine = _painted(owner, plan, number)
+            mine[mine == number] = -1
+        for number in sorted(born, key=lambda i: plan.buffers[i].name == output):  # lest it hide that two others meet
+            mine = _painted(owner, plan, number)
+            name, taken = plan.buffers[number].name, mine[mine >= 0]
+            for other in (plan.buffers[i].name for i in (np.unique(taken).tolist() if len(taken) else ())):
+                shared = name == output and other in above
+                assert shared, f"{other} and {name} share bytes at step {step}"
             mine[:] = number
+
+
+def _painted(owner: NDArray[np.int32], plan: Plan, number: int) -> NDArray[np.int32]:
+    """The bytes of a buffer."""
+    start = plan.offsets[plan.buffers[number].name]
+    return owner[start : start + plan.buffers[number].size]
 
 
 def _allowed(plan: Plan) -> dict[int, tuple[str, set[str]]]:
@@ -506,13 +571,18 @@ def draw(plan: Plan, width: int = 80) -> str:
     if len(plan.parts) > 1:
         lines[0] += ": " + ", ".join(f"{part.size} in {part.region} from {part.start}" for part in plan.parts)
     births = sorted({buffer.first for buffer in plan.buffers} | {buffer.last + 1 for buffer in plan.buffers})
+    columns, arena = max(1, width - 24), max(1, plan.arena)
+    drawn = {}
+    for buffer in plan.buffers:
+        start = plan.offsets[buffer.name] * columns // arena
+        end = -(-(plan.offsets[buffer.name] + buffer.size) * columns // arena)
+        drawn[buffer.name] = slice(start, end), symbols[buffer.name] * (end - start)
     for step, following in pairwise(births):
         alive = alive_at(plan, step)
-        cells = ["."] * max(1, width - 24)
+        cells = ["."] * columns
         for buffer in alive:  # the smallest last, so that each shows
-            start = plan.offsets[buffer.name] * len(cells) // max(1, plan.arena)
-            end = -(-(plan.offsets[buffer.name] + buffer.size) * len(cells) // max(1, plan.arena))
-            cells[start:end] = symbols[buffer.name] * (end - start)
+            columns_of, letters = drawn[buffer.name]
+            cells[columns_of] = letters
         mark = "<" if step <= plan.peak_step < following else " "
         steps = f"{step}" if following == step + 1 else f"{step}-{following - 1}"
         lines.append(f"{steps:>9} |{''.join(cells)}|{sum(buffer.size for buffer in alive):>9} {mark}")

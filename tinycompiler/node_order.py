@@ -13,13 +13,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 
+import numpy as np
+
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels import Calls
 from tinycompiler.needs import Needs
 from tinycompiler.ops import Reshape
 
-MOST_SETS = 300_000
-"""Sets of nodes, times the nodes of the network, that are looked at before the search becomes greedy."""
+MOST_WORK = 1_000_000
+"""Nodes copied, and weighed, that many sets of nodes take before the search becomes greedy."""
+WEIGHING = 10
+"""Copies that take as long as weighing a node."""
 
 
 def best_order(base: Calls) -> Graph:
@@ -89,17 +93,19 @@ class _Search:
         numbers, start = count(), _Memory(self)
         queue = [(start.alive + start.weigh(i)[0], 0, next(numbers), i, start) for i in sorted(start.ready)]
         seen: set[int] = set()
+        work = 0
         while queue:
             peak, _, _, last, before = heapq.heappop(queue)
             done = before.done | 1 << last
             if done in seen:
                 continue
             seen.add(done)
-            if len(seen) * len(self.base.calls) > MOST_SETS:
-                return None
             memory = before.after(last)
             if not memory.ready:
                 return memory.order
+            work += len(self.base.calls) + WEIGHING * len(memory.ready)
+            if work > MOST_WORK:
+                return None
             for i in sorted(memory.ready):
                 found = max(peak, memory.alive + memory.weigh(i)[0])
                 heapq.heappush(queue, (found, -len(memory.order), next(numbers), i, memory))
@@ -111,15 +117,16 @@ class _Search:
 
     def step_by_step(self, patient: bool) -> list[int]:
         memory, highest = _Memory(self), 0
-        weights = {i: memory.weigh(i) for i in memory.ready}
-        while weights:
-            peaks = {i: max(highest, memory.alive + need) for i, (need, _) in weights.items()}
-            left = {i: more for i, (_, more) in weights.items()}
-            keys = {i: (left[i], peaks[i], i) if patient else (peaks[i], left[i], i) for i in weights}
-            chosen = min(keys, key=keys.__getitem__)
-            highest = peaks[chosen]
-            weights |= {i: memory.weigh(i) for i in memory.take(chosen)}
-            del weights[chosen]
+        need, more = np.zeros((2, len(self.base.calls)), np.int64)
+        changed = sorted(memory.ready)
+        while memory.ready:
+            for i in changed:
+                need[i], more[i] = memory.weigh(i)
+            ready = np.array(sorted(memory.ready))
+            peaks, left = np.maximum(highest, memory.alive + need[ready]), more[ready]
+            chosen = np.lexsort((ready, peaks, left) if patient else (ready, left, peaks))[0]
+            highest = int(peaks[chosen])
+            changed = memory.take(int(ready[chosen]))
         return memory.order
 
 
@@ -167,7 +174,8 @@ class _Memory:
         changed = []
         for name in self.search.reads[i]:
             self.left[name] -= 1
-            changed += [j for j in self.search.readers[name] if self.left[name] == 1 and j in self.ready]
+            if self.left[name] == 1:
+                changed += [j for j in self.search.readers[name] if j in self.ready]
         for j in {j for name in self.search.writes[i] for j in self.search.readers.get(name, ())}:
             self.missing[j] -= 1
             if not self.missing[j]:

@@ -7,7 +7,6 @@ flash or RAM would not do, kernels that buy speed with either are left out.
 Each plan is played back byte by byte before it is believed.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,17 +15,17 @@ from tinycompiler.bytemap import play
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs
 from tinycompiler.graph import Graph
-from tinycompiler.kernels import Calls, Run, Wishes, calls_of, lower
+from tinycompiler.kernels import Call, Calls, Run, Wishes, calls_of, lower
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
-from tinycompiler.memory import EFFORT, Buffer, bytes_needed
+from tinycompiler.memory import needs_at
 from tinycompiler.node_order import best_order
 from tinycompiler.regions import ANYWHERE, Places
 from tinycompiler.states import give_room
 
 SLOWDOWN = 0.03
 """Instructions that runs may add, as a share, unless the user says otherwise."""
-
-
+EFFORT = 12_000
+"""Search nodes: about a second."""
 THRIFT = (512, 256, 128, 64, 0)
 """Bytes of scratch that each kernel may take when the usual plan is over the budget, tried in turn: less scratch makes
 other kernels, and these may need more elsewhere.
@@ -46,7 +45,7 @@ class Goals:
     """Bytes that are there for weights and tables."""
     places: Places = ANYWHERE
     effort: int = EFFORT
-    """Search nodes of each layout."""
+    """Search nodes of the last layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +138,9 @@ def _best(graph: Graph, core: Core, wishes: Wishes, goals: Goals) -> Planned:
     if other is not base.graph:
         again = _in_order(lower(other, core, wishes), wishes, goals)
         found = min(found, again, key=lambda planned: planned.cost)
-    found = min(found, _laid_out(found.calls, goals, goals.effort), key=lambda planned: planned.cost)
+    if not found.layout.plan.optimal:
+        layout = lay_out(found.calls, effort=goals.effort, places=goals.places, start=found.layout)
+        found = replace(found, layout=layout)
     if wishes.limits:
         return found
     wishes = replace(wishes, runs=runs_of(found.calls), spare=rooms(found, found.arena))
@@ -170,28 +171,27 @@ def runs_of(calls: Calls) -> tuple[tuple[str, ...], ...]:
 def _with(planned: Planned, wishes: Wishes, most: int) -> Planned | None:
     """The same steps lowered with other wishes, if the arena then has at most `most` bytes."""
     calls = lower(planned.calls.graph, planned.calls.core, wishes)
+    if [*map(_claims, calls.steps)] == [*map(_claims, planned.calls.steps)]:
+        return Planned(calls, planned.layout)
     again = Planned(calls, lay_out(calls, effort=QUICK_EFFORT, places=planned.layout.places))
     return again if again.arena <= most and again.layout.plan.excess <= planned.layout.plan.excess else None
 
 
-def _laid_out(calls: Calls, goals: Goals, effort: int = QUICK_EFFORT) -> Planned:
-    return Planned(calls, lay_out(calls, effort=min(effort, goals.effort), places=goals.places))
+def _claims(step: Call | Run) -> tuple[object, ...]:
+    """All that a layout takes from a step of the same nodes."""
+    own = step.rings if isinstance(step, Run) else step.in_place
+    return step.scratch, own, dict(step.under), bool(step.order)
+
+
+def _laid_out(calls: Calls, goals: Goals) -> Planned:
+    return Planned(calls, lay_out(calls, effort=min(QUICK_EFFORT, goals.effort), places=goals.places))
 
 
 def rooms(planned: Planned, arena: int) -> Mapping[str, int]:
     """For each node, the bytes of scratch that an arena of that size has for it."""
-    layout = planned.layout.plan
-    found = {}
-    alive: dict[int, list[Buffer]] = defaultdict(list)
-    for buffer in layout.buffers:
-        for number in range(buffer.first, buffer.last + 1):
-            alive[number].append(buffer)
-    overlaps: dict[int, dict[tuple[str, str], int]] = defaultdict(dict)
-    births = {buffer.name: buffer.first for buffer in layout.buffers}
-    for pair, distance in layout.overlaps.items():
-        overlaps[births[pair[0]]][pair] = distance
-    for number, step in enumerate(planned.calls.steps):
-        others = [buffer for buffer in alive[number] if buffer.name != scratch_name(step)]
-        room = max(0, arena - bytes_needed(others, overlaps[number])) // 4 * 4
-        found.update({call.node.name: room for call in calls_of(step)})
-    return found
+    layout, steps = planned.layout.plan, planned.calls.steps
+    scratch = {scratch_name(step) for step in steps}
+    others = [buffer for buffer in layout.buffers if buffer.name not in scratch]
+    needs = needs_at(others, layout.overlaps, range(len(steps))).tolist()
+    free = {number: max(0, arena - need) // 4 * 4 for number, need in enumerate(needs)}
+    return {call.node.name: free[number] for number, step in enumerate(steps) for call in calls_of(step)}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from tinycompiler.memory import Buffer, Overlaps, Part, Plan, alive_at, bytes_needed, place
+from tinycompiler.memory import Buffer, Overlaps, Part, Plan, bytes_needed, needs_at, place
 
 WORK = 30_000
 """Buffers that are looked at, at least, in the search for a way to share them out; more with more effort."""
@@ -110,8 +110,8 @@ class _Packing:
     @cached_property
     def bound(self) -> int:
         """No pieces are smaller together."""
-        births = {buffer.first for buffer in self.buffers}
-        return max((bytes_needed(alive_at(self.buffers, step), self.overlaps) for step in births), default=0)
+        births = sorted({buffer.first for buffer in self.buffers})
+        return int(needs_at(self.buffers, self.overlaps, births).max(initial=0))
 
     def shared_out(self) -> Plan | None:
         """Every buffer in some region so that all fit, or None when no way was found."""

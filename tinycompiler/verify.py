@@ -100,10 +100,29 @@ def execute(
             progress(f"running on {board.name}", start + inferences, len(vectors))
 
         runs.append(run(image, board, emulator=emulator, count=not runs and not layers, progress=tell))
+        _within_plan(runs[-1], image, board)
         if len(runs[-1].outputs) != len(batch):
             raise EmulatorError(f"{emulator}: {len(batch)} inferences were asked for, {len(runs[-1].outputs)} answered")
         done += len(batch)
     return runs
+
+
+def _within_plan(ran: Run, image: Elf, board: Board) -> None:
+    """Raises DoesNotFit when more memory was used than is planned."""
+    ram, problems = image.memory.ram, []
+    if (ran.arena_touched or 0) > ram.arena:
+        problems.append(f"{ran.arena_touched:,} bytes of an arena of {ram.arena:,} were written")
+    if (ran.stack_high_water or 0) > ram.stack:
+        problems.append(f"{ran.stack_high_water:,} bytes of a stack of {ram.stack:,} were used")
+    if ran.stray:
+        holder = next((s.name for s in image.symbols if s.address <= ran.stray[0] < s.address + s.size), "nothing")
+        problems.append(
+            f"an inference wrote {len(ran.stray):,} bytes beside arena, state and stack, the first at "
+            f"0x{ran.stray[0]:08x}, where {holder} lies"
+        )
+    if problems:
+        why = f"{'; '.join(problems)}; this is a defect of tinycompiler, please report it with the model"
+        raise DoesNotFit(f"the plan is exceeded on {board.name}: {why}")
 
 
 def compare(

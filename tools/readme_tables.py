@@ -1,52 +1,35 @@
-"""`make readme`: what stands between markers in README.md, made anew from the code and by measuring.
+"""`make readme`: what stands between markers in README.md, made anew from the code.
 
-The figures are measured only where the MLPerf Tiny networks are: in TINYCOMPILER_MODELS, or in ../shared/models.
+The figures come from tests/bench.json, which `make bench` measures: nothing is measured here but the transcript.
 """
 
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from tinycompiler import catalog
+from tinycompiler.bench.figures import Figures, load
+from tinycompiler.bench.recorded import Recorded, recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-MODELS = Path(os.environ.get("TINYCOMPILER_MODELS", ROOT.parent / "shared" / "models"))
+BENCH = ROOT / "tests" / "bench.json"
 BOARD = "nucleo_l4r5zi"
 TRANSCRIPT = ["tinycompiler", "verify", "tests/models/digits.tflite", "-b", "bluepill", "--layers"]
 
 
-class Footprint(NamedTuple):
-    """Bytes of working memory, code and constants; multiplications and executed instructions of one inference."""
-
-    arena: int
-    code: int
-    constants: int
-    macs: int
-    instructions: int
-
-
-TFLM = {
-    "kws": Footprint(22832, 52568, 53936, 2656768, 7696753),
-    "vww": Footprint(100720, 52568, 333288, 7489664, 24101548),
-    "ic": Footprint(55008, 50376, 98496, 12501632, 29862754),
-    "ad": Footprint(3024, 27424, 276976, 264192, 582267),
-}
-"""TensorFlow Lite Micro with CMSIS-NN, recorded once; README.md says how."""
-
-
 def main() -> None:
-    parts = {"ops": catalog.operators_markdown(), "boards": catalog.boards_markdown(), "transcript": transcript()}
-    if all((MODELS / f"{name}.tflite").exists() for name in TFLM):
-        parts["figures"] = figures({name: measure(name) for name in TFLM})
-    else:
-        print(f"the figures stay as they are: no MLPerf Tiny networks in {MODELS}; set TINYCOMPILER_MODELS")
+    listings = {"ops": catalog.operators_markdown(), "boards": catalog.boards_markdown()}
+    parts = {**listings, "transcript": transcript(), **measured(load(BENCH))}
     README.write_text(lined_up(filled(README.read_text(), parts)))
+
+
+def measured(figures: Sequence[Figures]) -> dict[str, str]:
+    """The parts that are made of measured figures: networks that another engine's are recorded of."""
+    pairs = [(ours, theirs) for ours in figures if (theirs := recorded(ours.sha256, ours.core))]
+    return {"figures": footprints(pairs), "speed": speeds(pairs)}
 
 
 def transcript() -> str:
@@ -60,25 +43,37 @@ def tinycompiler(*arguments: str | Path) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
 
 
-def measure(name: str) -> Footprint:
-    """What `tinycompiler verify` counts for an MLPerf Tiny network; the run must be exact."""
-    report: dict[str, Any] = json.loads(tinycompiler("verify", MODELS / f"{name}.tflite", "-b", BOARD, "--json"))
-    flash = report["memory"]["flash"]
-    constants = flash["weights"] + flash["tables"]
-    return Footprint(
-        report["plan"]["arena"], flash["code"], constants, report["model"]["macs_live"], report["run"]["instructions"]
-    )
+def footprints(pairs: Sequence[tuple[Figures, Recorded]]) -> str:
+    """The table of bytes on one board, ours and the other engine's in turn."""
+    rows = [["network", "engine", "arena", "code", "weights and tables", "stack", "MACs"], ["---"] * 2 + ["---:"] * 5]
+    for ours, theirs in pairs:
+        if ours.board == BOARD:
+            b = ours.bytes
+            mine = (b["arena"], b["code"], b["weights"] + b["tables"], b["stack"], ours.macs)
+            other = (theirs.arena, theirs.code, theirs.model_file, theirs.stack, theirs.macs)
+            rows.append([f"**{ours.model}**", "tinycompiler", *(f"{v:,}" for v in mine)])
+            rows.append(["", theirs.engine, *(f"{v:,}" for v in other)])
+    return _markdown(rows)
 
 
-def figures(measured: Mapping[str, Footprint]) -> str:
-    """The table of footprints, ours and TFLM's in turn."""
-    rows = [
-        ["network", "engine", "arena", "code", "weights and tables", "MACs", "instructions"],
-        ["---"] * 2 + ["---:"] * 5,
-    ]
-    for name, ours in measured.items():
-        rows.append([f"**{name}**", "tinycompiler", *(f"{v:,}" for v in ours)])
-        rows.append(["", "TFLM + CMSIS-NN", *(f"{v:,}" for v in TFLM[name])])
+def speeds(pairs: Sequence[tuple[Figures, Recorded]]) -> str:
+    """The table of instructions and cycles on every core."""
+    head = ["network", "core", "instructions", "per MAC", "TFLM + CMSIS-NN", "times fewer", "cycles", "per MAC"]
+    return _markdown([head, ["---"] * 2 + ["---:"] * 6, *_speeds(pairs)])
+
+
+def _speeds(pairs: Sequence[tuple[Figures, Recorded]]) -> Iterator[list[str]]:
+    last = ""
+    for ours, theirs in pairs:
+        name = "" if ours.model == last else f"**{ours.model}**"
+        last = ours.model
+        times = f"{theirs.instructions / ours.instructions:.2f}"
+        counted = [f"{ours.instructions:,}", f"{ours.instructions / ours.macs:.2f}", f"{theirs.instructions:,}", times]
+        timed = ["", ""] if ours.cycles is None else [f"{ours.cycles:,}", f"{ours.cycles / ours.macs:.2f}"]
+        yield [name, ours.core, *counted, *timed]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

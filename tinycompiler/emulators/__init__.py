@@ -36,6 +36,8 @@ class Run:
     cycles_source: str | None = None
     stack_high_water: int | None = None  # bytes, from the painted stack
     arena_touched: int | None = None  # bytes from the arena's start to behind the last one written; None: no arena
+    stray: tuple[int, ...] = ()  # addresses in RAM beside arena, state and stack that vector 0's inference changed
+    jumps: int | None = None  # taken: each may wait for flash, see cycles.waiting
 
 
 class _Backend(Protocol):

@@ -31,6 +31,7 @@ class Counts:
     function_instructions: Mapping[str, int]  # most first
     cycles: int | None
     node_cycles: tuple[int, ...]
+    jumps: int  # taken, calls and returns included
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,18 @@ def tally(segments: Sequence[Segment], code: Code) -> Counts:
     functions: Counter[str] = Counter()
     node_instructions: Counter[int] = Counter()
     node_cycles: Counter[int] = Counter()
-    cycles = 0
+    cycles = jumps = 0
     node = -1
     for segment in segments:
         entered = [code.nodes[address] for _, address, _ in segment if address in code.nodes]
         node = _number(node, entered)
         for (before, address, size), times in segment.items():
             cost, spent = blocks[address, size], 0
+            jumped = before in ends and address not in ends[before][0]
+            jumps += times * jumped
             if code.table is not None:
-                spent = times * (cost.cycles + _refill(ends, before, address, cost, code.table))
+                after_jump = refill(ends[before][1], cost, code.table) if jumped else 0
+                spent = times * (cost.cycles + after_jump)
             functions[function_at(code.functions, address)] += times * cost.instructions
             cycles += spent
             if entered and not _within(code.invoke, address):
@@ -81,6 +85,7 @@ def tally(segments: Sequence[Segment], code: Code) -> Counts:
         function_instructions=dict(functions.most_common()),
         cycles=cycles if code.table is not None else None,
         node_cycles=tuple(node_cycles[index] for index in range(node + 1)) if code.table is not None else (),
+        jumps=jumps,
     )
 
 
@@ -117,18 +122,6 @@ def _ends(blocks: Mapping[tuple[int, int], Block]) -> Mapping[int, tuple[set[int
     for (address, size), each in blocks.items():
         found.setdefault(address, (set(), each))[0].add(address + size)
     return found
-
-
-def _refill(
-    ends: Mapping[int, tuple[set[int], Block]],
-    before: int,
-    address: int,
-    after: Block,
-    table: CostTable,
-) -> int:
-    if before not in ends or address in ends[before][0]:
-        return 0
-    return refill(ends[before][1], after, table)
 
 
 def _within(function: Symbol, address: int) -> bool:

@@ -6,15 +6,21 @@ that inference, counted; the rest, at full speed.
 Chosen: the arena is painted and looked at afterwards, instead of a hook on writes, because any memory hook takes all
 memory accesses off the fast path. The paint is pseudo-random: that the last byte written equals it, and the figure is
 one too small, has a chance of 1 in 256. RAM starts as noise, as in a real part, and the arena is noise when the model
-comes to it: firmware that counts on zeros fails here too.
+comes to it: firmware that counts on zeros fails here too. All RAM in which an inference has nothing to write, behind
+the arena and below the stack for instance, is compared before and after vector 0's.
 """
 
 import random
 import re
 import time
+from dataclasses import replace
 
-from tinycompiler.board import Board
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycompiler.board import Board, Region
 from tinycompiler.build import Elf, Symbol
+from tinycompiler.elf import STACK
 from tinycompiler.emulators import Progress, Run
 from tinycompiler.emulators.counting import Code, Counts, tally
 from tinycompiler.emulators.cycles import COST_TABLES, source
@@ -41,17 +47,20 @@ def run(
     counts: Counts | None = None
     machine.go(model.init.address)
     arena.paint()
+    stray: tuple[int, ...] = ()
     if machine.go(model.invoke.address):
-        back = machine.link
+        back, elsewhere = machine.link, _Elsewhere(machine, model)
         if count and not model.prints_layers:
             counts = tally(machine.go_counting(model.invoke, back, limit=max_instructions), _code(machine, model))
-        machine.go(back)
+        if machine.go(back):
+            stray = elsewhere.changed()
     touched = arena.touched()
     machine.go(NOWHERE)
-    return _result(machine, parse(machine.lines), counts or _NOT_COUNTED, touched)
+    result = _result(machine, parse(machine.lines), counts or _NOT_COUNTED)
+    return replace(result, arena_touched=touched, stray=stray)
 
 
-_NOT_COUNTED = Counts(0, (), {}, None, ())
+_NOT_COUNTED = Counts(0, (), {}, None, (), 0)
 
 
 def _code(machine: Machine, model: "_Model") -> Code:
@@ -60,7 +69,7 @@ def _code(machine: Machine, model: "_Model") -> Code:
     return Code(machine.read, machine.functions, model.invoke, model.nodes, name, machine.lacks, table)
 
 
-def _result(machine: Machine, transcript: Transcript, counts: Counts, touched: int) -> Run:
+def _result(machine: Machine, transcript: Transcript, counts: Counts) -> Run:
     table = COST_TABLES.get(machine.board.core.cost_table)
     return Run(
         emulator="unicorn",
@@ -74,14 +83,14 @@ def _result(machine: Machine, transcript: Transcript, counts: Counts, touched: i
         function_instructions=counts.function_instructions,
         cycles=counts.cycles,
         cycles_source=source(table) if table is not None and counts.cycles is not None else None,
+        jumps=counts.jumps if counts.instructions else None,
         stack_high_water=_stack(machine, transcript.stack),
-        arena_touched=touched,
     )
 
 
 def _stack(machine: Machine, said: int | None) -> int | None:
     """The stack's high water. The firmware's own figure is checked against the paint left in RAM."""
-    section = next((each for each in machine.elf.sections if each.name == ".stack"), None)
+    section = next((each for each in machine.elf.sections if each.name == STACK), None)
     if said is None or section is None:
         return said
     content = machine.read(section.address, section.size)
@@ -108,6 +117,10 @@ class _Model:
         matches = ((symbol, node.match(name)) for name, symbol in named.items() if symbol.kind == "func")
         self.nodes = {symbol.address: int(match[1]) for symbol, match in matches if match}
         self.prints_layers = "tc_node_hook" in named
+        objects = [symbol for symbol in elf.symbols if symbol.kind == "object"]
+        self.written = [*self.arenas, *(s for s in objects if s.name == f"{prefixes[0]}state")]
+        if self.prints_layers:  # the console's variables change then
+            self.written += [s for s in objects if not s.name.startswith(prefixes[0])]
 
 
 class _Arena:
@@ -132,3 +145,26 @@ class _Arena:
         while last and content[last - 1] == paint[last - 1]:
             last -= 1
         return last
+
+
+class _Elsewhere:
+    """RAM as it was, but for what an inference may write: arena, state and stack."""
+
+    def __init__(self, machine: Machine, model: _Model) -> None:
+        self._machine = machine
+        self._may = [(s.address, s.address + s.size) for s in model.written]
+        self._may += [(s.address, s.address + s.size) for s in machine.elf.sections if s.name == STACK]
+        self._before = [self._content(region) for region in machine.board.rams]
+
+    def _content(self, region: Region) -> NDArray[np.uint8]:
+        return np.frombuffer(self._machine.read(region.address, region.size), np.uint8)
+
+    def changed(self) -> tuple[int, ...]:
+        """Addresses."""
+        found: list[int] = []
+        for region, before in zip(self._machine.board.rams, self._before, strict=True):
+            differs = self._content(region) != before
+            for low, high in self._may:
+                differs[max(0, low - region.address) : max(0, high - region.address)] = False
+            found += (region.address + np.flatnonzero(differs)).tolist()
+        return tuple(found)

@@ -13,6 +13,7 @@ from tinycompiler.kernels.cast import CastScalar
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
+from tinycompiler.kernels.depthwise_lanes import DepthwiseLanes
 from tinycompiler.kernels.depthwise_planar import DepthwisePlanar
 from tinycompiler.kernels.elementwise import ElementwiseDsp, ElementwiseScalar
 from tinycompiler.kernels.grouped import GroupedDsp, GroupedScalar
@@ -32,7 +33,7 @@ from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
 from tinycompiler.kernels.quantization import DequantizeFloat, QuantizeFloat
 from tinycompiler.kernels.reduction import ArgReduce, Reduce
 from tinycompiler.kernels.resize import ResizeBilinearScalar
-from tinycompiler.kernels.runs import ROW_COST, Run, Stage, one_row, run_of, sliced, sources_of
+from tinycompiler.kernels.runs import ROW_COST, Run, Stage, one_row, run_of, sliced, sources_of, upright
 from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar, SoftmaxTwo
 from tinycompiler.kernels.states import Append, MoveDown, parts_of
@@ -58,6 +59,7 @@ KERNELS: tuple[Kernel, ...] = (
     MatMul(),
     DepthwisePlanar(),
     DepthwiseDsp(),
+    DepthwiseLanes(),
     DepthwiseScalar(),
     PoolDsp(),
     PoolScalar(),
@@ -198,6 +200,7 @@ def _run(sites: Sequence[Site], core: Core) -> Run:
 
 def stage_of(site: Site, core: Core) -> Stage | None:
     """A node as part of a run, or None when it has no row by row form."""
+    node, site = site.node, upright(site)
     sources = sources_of(site.graph, site.node)
     if sources is None:
         return None
@@ -216,7 +219,7 @@ def stage_of(site: Site, core: Core) -> Stage | None:
             break
     if call is None:
         return None
-    whole = replace(call, macs=site.graph.macs(site.node))
+    whole = replace(call, node=node, macs=site.graph.macs(site.node))
     return Stage(whole, sources, pointers, y.shape[1], y.bytes // y.shape[1], extra + ROW_COST * y.shape[1])
 
 

@@ -51,6 +51,12 @@ class ConvContext(Context):
     """Runs of taps are multiples of four: they are widened straight into the column (dsp)."""
     clamped: bool
     """The output is clamped tighter than int8."""
+    run: int
+    """Taps of one run where it is split into words and a rest, else 0."""
+    runs: int
+    """Of a kernel row."""
+    run_pixels: int
+    """Neighbouring pixels in a run."""
     rowwise: bool = False
     """One row of outputs, from row pointers."""
 
@@ -75,10 +81,19 @@ class Geometry:
         return kh * kw * self.in_c
 
     @property
+    def run_pixels(self) -> int:
+        """Pixels under a row of the kernel that lie one after another in the input."""
+        return self.window.kernel[1] if self.window.dilation[1] == 1 else 1
+
+    @property
+    def runs(self) -> int:
+        """Of a row of the kernel."""
+        return self.window.kernel[1] // self.run_pixels
+
+    @property
     def run(self) -> int:
         """Taps that lie one after another in the input."""
-        kw = self.window.kernel[1]
-        return self.in_c * (kw if self.window.dilation[1] == 1 else 1)
+        return self.in_c * self.run_pixels
 
 
 def geometry(site: Site) -> Geometry:
@@ -122,6 +137,8 @@ class ConvKernel(Kernel):
     ops = (Conv2D, FullyConnected)
     types = (DType.INT8,)
     pixels: ClassVar[int]
+    shapes: ClassVar[tuple[str, ...]] = ()
+    """Headers that the tile needs."""
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         """The variant of the tile that serves them all."""
@@ -143,6 +160,14 @@ class ConvKernel(Kernel):
         """Bytes of the columns of one tile, where there are any."""
         return self.columns(g.taps, direct, pixels)
 
+    def splits(self, g: Geometry) -> bool:
+        """Whether the whole words of all runs come first in a column, and then the rests of all runs."""
+        return False
+
+    def in_order(self, weights: Ints, g: Geometry) -> Ints:
+        """Weights in the order in which a column has the taps."""
+        return weights
+
     def lower(self, site: Site) -> Lowered:
         g, clamp = geometry(site), clamp_of(site.op)
         x, y = site.inputs[0], site.outputs[0]
@@ -157,11 +182,13 @@ class ConvKernel(Kernel):
             kernel_height=g.window.kernel[0],
             direct=direct,
             clamped=not clamp.is_natural,
+            run=g.run if self.splits(g) else 0,
+            runs=g.runs,
+            run_pixels=g.run_pixels,
         )
         window = g.window
-        contiguous = window.dilation[1] == 1
         fields: dict[str, Field] = {
-            "stream": Constant(self.pack(weights, r, y.zero_point, clamp, tile)),
+            "stream": Constant(self.pack(self.in_order(weights, g), r, y.zero_point, clamp, tile)),
             "middle": 1 + 2 * y.zero_point,
             "out_w": g.out_w,
             "out_c": g.out_c,
@@ -175,14 +202,14 @@ class ConvKernel(Kernel):
                 "in_w": g.in_w,
                 "out_h": g.out_h,
                 **window_fields(window),
-                "runs": 1 if contiguous else window.kernel[1],
-                "run_pixels": window.kernel[1] if contiguous else 1,
+                "runs": g.runs,
+                "run_pixels": g.run_pixels,
                 "fill": x.zero_point,
             }
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", f"tile:{tile}"),
+            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", *self.shapes, f"tile:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
@@ -242,6 +269,7 @@ class ConvDsp(ConvKernel):
     name = "conv_2d_s8_dsp"
     isa = "dsp"
     pixels = 2
+    shapes = ("tile_shape",)
 
     def why_not(self, site: Site) -> str | None:
         g = geometry(site)
@@ -256,6 +284,25 @@ class ConvDsp(ConvKernel):
     def columns(self, taps: int, direct: bool, pixels: int) -> int:
         padded = round_up(taps, 4)
         return 2 * padded * pixels + (0 if direct else padded)
+
+    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
+        padded = round_up(g.taps, 4)
+        if direct or g.pointwise:
+            return 2 * padded * pixels + (0 if direct else padded * pixels)
+        rests = g.window.kernel[0] * g.runs * (g.run % 4)
+        return 2 * padded * pixels + round_up(rests, 4) + round_up(g.run, 4)
+
+    def splits(self, g: Geometry) -> bool:
+        return not g.pointwise and g.in_c % 4 > 0
+
+    def in_order(self, weights: Ints, g: Geometry) -> Ints:
+        if not self.splits(g):
+            return weights
+        runs = weights.reshape(len(weights), -1, g.run)
+        whole = g.run // 4 * 4
+        return np.concatenate(
+            [runs[..., :whole].reshape(len(weights), -1), runs[..., whole:].reshape(len(weights), -1)], 1
+        )
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         """Biases of less than 24 bits share a word with their shift."""

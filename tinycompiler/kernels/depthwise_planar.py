@@ -25,7 +25,7 @@ from tinycompiler.ops import Clamp, DepthwiseConv2D
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
 
-SCRATCH = 1024
+SCRATCH = 2048
 """Bytes that a strip may take at least; more where the arena has them to spare at this step."""
 MOST_SCRATCH = 8192
 LARGEST_LINE = 2048

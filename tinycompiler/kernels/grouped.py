@@ -108,7 +108,7 @@ class GroupedKernel(Kernel):
             clamped=not clamp.is_natural,
         )
         return Lowered(
-            inner=("requantize", "column", f"tile:{tile}"),
+            inner=("requantize", "column", *self.convolution.shapes, f"tile:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.convolution.columns(taps, context.direct, context.pixels), 4),

@@ -5,6 +5,8 @@ as many rows as are needed at once. Nothing is computed twice. Two convolutions,
 block are all runs; the order in which rows are made follows from one rule (`trace`), which the emitted C repeats and
 from which the sizes of the rings and the order of all reads and writes are read off.
 
+An image of one row, as in 1-D networks, is taken for one column: its bytes are the same, and its pixels become rows.
+
 Chosen: that rule, evaluated on the device, instead of an unrolled schedule, because a schedule is as long as the image
 is high; and rings of rows, instead of moving rows up, because a window's rows are found by pointers anyway.
 """
@@ -13,11 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.base import Call, Site
 from tinycompiler.kernels.order import Touch, distances
-from tinycompiler.ops import Comparison, Conv2D, DepthwiseConv2D, Elementwise, Logic, Op, Unary, Window
+from tinycompiler.ops import Comparison, Conv2D, DepthwiseConv2D, Elementwise, Logic, Op, Padding, Unary, Window
 from tinycompiler.ops.pooling import Pool2D
+from tinycompiler.tensor import Tensor
 
 ROW_BY_ROW = (Elementwise, Comparison, Logic, Unary)
 """Operators each of whose output rows is made of the same row of its inputs."""
@@ -123,10 +128,12 @@ def _making(stages: Sequence[Stage], source: RowSource) -> list[int]:
 
 
 def run_of(stages: Sequence[Stage]) -> Run | None:
-    """The stages as a run; None if some row between them is never needed."""
+    """The stages as a run; None if some row between them is never needed, or is another's column."""
     made = dict.fromkeys((s.output for s in stages), 0)
     readers = [(stage.output, source) for stage in stages for source in stage.sources if source.tensor in made]
     heights = {s.output: s.height for s in stages}
+    if any(source.height != heights[source.tensor] for _, source in readers):
+        return None
     kept = dict.fromkeys(made, 0)
     touches = []
     for i, row in trace(stages):
@@ -155,6 +162,41 @@ def _touch(stage: Stage, row: int) -> Touch:
         first, end = source.rows(row)
         reads.append((source.tensor, first * source.row_bytes, end * source.row_bytes))
     return Touch(tuple(reads), ((stage.output, row * stage.row_bytes, (row + 1) * stage.row_bytes),), apart=False)
+
+
+def upright(site: Site) -> Site:
+    """The node with images of one row as one column, where all that it reads and makes are such images."""
+    constants = [t for t in site.inputs if t.is_constant]
+    images = [*(t for t in site.inputs if not t.is_constant), *site.outputs]
+    if not all(len(t.shape) == 4 and t.shape[:2] == (1, 1) for t in images) or site.outputs[0].shape[2] == 1:
+        return site
+    op = site.op
+    if isinstance(op, WINDOWED):
+        turned = [_turned(t) for t in (*images, *constants[:1])]
+        node = replace(site.node, op=replace(op, window=_turned_window(op.window)))
+    elif isinstance(op, ROW_BY_ROW) and all(t.shape[-2:-1] in ((), (1,)) for t in constants):
+        turned, node = [_turned(t) for t in images], site.node
+    else:
+        return site
+    graph = replace(site.graph, tensors={**site.graph.tensors, **{t.name: t for t in turned}})
+    return replace(site, graph=graph, node=node)
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    """With rows and columns exchanged: an image of one row, or the weights of a window."""
+    first, height, width, last = tensor.shape
+    data = None if tensor.data is None else np.ascontiguousarray(tensor.data.swapaxes(1, 2))
+    return replace(tensor, shape=(first, width, height, last), data=data)
+
+
+def _turned_window(window: Window) -> Window:
+    pad = window.padding
+    return Window(
+        window.kernel[::-1],
+        window.stride[::-1],
+        window.dilation[::-1],
+        Padding(top=pad.left, bottom=pad.right, left=pad.top, right=pad.bottom),
+    )
 
 
 def sources_of(graph: Graph, node: Node) -> tuple[RowSource, ...] | None:

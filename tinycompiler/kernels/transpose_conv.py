@@ -112,7 +112,7 @@ class TransposeConvKernel(Kernel):
             clamped=not op.clamp.is_natural,
         )
         return Lowered(
-            inner=("requantize", "column", f"tile:{tile}"),
+            inner=("requantize", "column", *self.convolution.shapes, f"tile:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.convolution.columns(most, context.direct, pixels), 4),
