@@ -373,7 +373,7 @@ def test_what_is_proved_of_many_is_equal_around_every_step(data: st.DataObject) 
 
 def test_some_networks_have_no_proof() -> None:
     [call] = lower(UNPROVED.graph(Numerics.LITERT), CORES["cortex-m0plus"]).calls
-    assert call.context.rounding == "real"  # type: ignore[attr-defined]
+    assert call.context.tile == "real"  # type: ignore[attr-defined]
     assert proved(1.1 * 2.0**-23, 2**30, Clamp()) is None
 
 

@@ -238,31 +238,6 @@ class ConvKernel(Kernel):
         return by_windows(x, y, g.window, together=pixels, apart=apart)
 
 
-class ConvScalar(ConvKernel):
-    """Runs everywhere; one pixel at a time against an int8 column."""
-
-    name = "conv_2d_s8_scalar"
-    pixels = 1
-
-    def columns(self, taps: int, direct: bool, pixels: int) -> int:
-        return taps
-
-    def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
-        return 0 if g.pointwise else g.taps
-
-    def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
-        """Per channel: bias, multiplier, shift, zero point (or bias, zero point, scale as a double), then weights."""
-        channels, taps = weights.shape
-        padded = np.zeros((channels, round_up(taps, 4)), np.int8)
-        padded[:, :taps] = weights
-        if r.rounding == "real":
-            scale = np.array(r.real, np.float64).view(np.uint32).reshape(channels, 2)
-            header = np.column_stack([words(r.bias), np.full(channels, zero_point).astype(np.uint32), scale])
-        else:
-            header = np.column_stack([words(v) for v in (r.bias, r.multiplier, r.shift, np.full(channels, zero_point))])
-        return np.column_stack([header, padded.view(np.uint32)]).astype(np.uint32).ravel()
-
-
 class ConvDsp(ConvKernel):
     """Armv7E-M and Armv8-M with DSP: two pixels by two channels, widened columns, paired weights."""
 
@@ -298,11 +273,8 @@ class ConvDsp(ConvKernel):
     def in_order(self, weights: Ints, g: Geometry) -> Ints:
         if not self.splits(g):
             return weights
-        runs = weights.reshape(len(weights), -1, g.run)
-        whole = g.run // 4 * 4
-        return np.concatenate(
-            [runs[..., :whole].reshape(len(weights), -1), runs[..., whole:].reshape(len(weights), -1)], 1
-        )
+        parts = np.split(weights.reshape(len(weights), -1, g.run), [g.run // 4 * 4], axis=2)
+        return np.concatenate([part.reshape(len(weights), -1) for part in parts], axis=1)
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         """Biases of less than 24 bits share a word with their shift."""

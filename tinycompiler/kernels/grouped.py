@@ -16,10 +16,10 @@ from tinycompiler.kernels.base import (
     round_up,
     window_fields,
 )
+from tinycompiler.kernels.conv_scalar import ConvScalar
 from tinycompiler.kernels.convolution import (
     ConvDsp,
     ConvKernel,
-    ConvScalar,
     clamp_of,
     flat_weights,
     one_group,

@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up
-from tinycompiler.kernels.convolution import ConvDsp, ConvKernel, ConvScalar, pairs_why_not
+from tinycompiler.kernels.conv_scalar import ConvScalar
+from tinycompiler.kernels.convolution import ConvDsp, ConvKernel, pairs_why_not
 from tinycompiler.kernels.int16 import ConvDsp16, ConvScalar16, scaling, with_weights
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.ops import TransposeConv
