@@ -31,9 +31,11 @@ class PlanGrower(Grower):
 
     greatest: ClassVar[int] = LARGEST
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, *, flat: bool) -> None:
         super().__init__(rng, Numerics.LITERT)
         self.macs = 0
+        self.flat = flat
+        """Whether images have one row, as in 1-D networks."""
 
     def size(self) -> int:
         """Of an image: anything up to 33, mostly not a power of two."""
@@ -48,7 +50,8 @@ class PlanGrower(Grower):
         shape = [batch, self.size(), self.size(), self.depth()]
         while prod(shape) > LARGEST:
             shape[int(np.argmax(shape))] //= 2
-        return self.input(tuple(shape))
+        batch, height, width, depth = shape
+        return self.input((batch, 1, height * width, depth) if self.flat else (batch, height, width, depth))
 
     def late(self, rank: int = 4) -> str:
         """A value to go on from: mostly the last."""
@@ -255,7 +258,7 @@ def drawn(seed: int) -> Draft:
     """The draft of that seed: 1 to 6 blocks, or what they are made of."""
     rng = np.random.default_rng(seed)
     while True:
-        g = PlanGrower(rng)
+        g = PlanGrower(rng, flat=seed % 9 == 7)
         _grow(g, int(rng.integers(1, 7)))
         draft = g.draft()
         if draft.operators and draft.outputs and draft.inputs:

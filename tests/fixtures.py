@@ -15,6 +15,7 @@ from tests.draws import STRATEGIES, Case
 from tests.draws_int16 import STRATEGIES_INT16
 from tests.judges import judged_model
 from tests.models_state import ring
+from tests.networks import audio, perceptron
 from tests.programs import drawn
 from tests.test_architecture import makers
 from tests.test_exporters import channels_first, dilated, flatten, quantized
@@ -52,6 +53,7 @@ def every_fixture(draws: int = 0) -> Iterator[Fixture]:
     yield from one_operator()
     yield from at_limits()
     yield from by_route()
+    yield from by_shape()
     yield from files()
     for operator, strategy in (STRATEGIES | {f"{key} int16": s for key, s in STRATEGIES_INT16.items()}).items():
         for case in drawn(strategy, draws) if draws else ():
@@ -93,6 +95,12 @@ def by_route() -> Iterator[Fixture]:
     yield Fixture("channels first, one scale", partial(channels_first, per_channel=False))
     yield Fixture("dilated", dilated)
     yield from (Fixture(f"flatten, io {io}", flatten, io) for io in (None, "int8", "float"))
+
+
+def by_shape() -> Iterator[Fixture]:
+    """Which the planner changes when memory is short."""
+    yield Fixture("shape, perceptron", lambda: perceptron(24, 400, 12, 300, 7).file, whole=True)
+    yield Fixture("shape, audio", lambda: audio(60, 5).file, whole=True)
 
 
 def files() -> Iterator[Fixture]:

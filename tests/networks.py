@@ -59,6 +59,10 @@ class Sketch:
         moving = {"stride_h": stride, "stride_w": stride, "fused_activation_function": activation}
         return self.operator("CONV_2D", [x, *weights], shape, **moving)
 
+    def dense(self, x: str, units: int, activation: int = 0) -> str:
+        weights = self.weights((units, int(np.prod(self.shapes[x]))), 0)
+        return self.operator("FULLY_CONNECTED", [x, *weights], (1, units), fused_activation_function=activation)
+
     def depthwise(self, x: str, stride: int = 1, activation: int = 0) -> str:
         n, height, width, depth = self.shapes[x]
         weights = self.weights((1, 3, 3, depth), 3)
@@ -68,6 +72,11 @@ class Sketch:
 
     def add(self, a: str, b: str) -> str:
         return self.operator("ADD", [a, b], self.shapes[a])
+
+    def reshape(self, x: str, *shape: int) -> str:
+        name = f"s{len(self.shapes)}"
+        self.model.tensor(name, (len(shape),), "int32", data=np.array(shape, np.int32))
+        return self.operator("RESHAPE", [x, name], shape)
 
     def to(self, *outputs: str) -> "Sketch":
         self.model.inputs("x").outputs(*outputs)
@@ -129,6 +138,25 @@ def with_itself() -> Sketch:
     y = s.add(x, x)
     z = s.conv(y, 6)
     return s.to(s.add(z, z), s.add(y, z))
+
+
+def audio(width: int, depth: int) -> Sketch:
+    """Convolutions along one axis, as exporters write them: in and out of images of one row; and a bottleneck."""
+    s = Sketch(1, width, depth)
+    x = s.conv("x", 16, 3, 2, RELU6)
+    flat = s.reshape(x, *s.shapes[x][1:])
+    x = s.conv(s.reshape(flat, *s.shapes[x]), 32, 1, 1, RELU6)
+    x = s.add(x, s.conv(s.depthwise(x, 1, RELU6), 32, 1))
+    return s.to(s.conv(s.conv(x, 48, 3, 2, RELU6), 8, 3, 2, RELU6))
+
+
+def perceptron(depth: int, *units: int) -> Sketch:
+    """Fully connected layers."""
+    s = Sketch(1, 1, depth)
+    x = "x"
+    for count in units:
+        x = s.dense(x, count, RELU6 if count != units[-1] else 0)
+    return s.to(x)
 
 
 INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.fuzz_graphs import trials_of
-from tests.networks import Sketch, chain, diamonds, mobilenet_v2, readers, wide, with_itself
+from tests.networks import Sketch, audio, chain, diamonds, mobilenet_v2, readers, wide, with_itself
 from tests.planned import differences, named, on_board, on_host, together
 from tests.test_bad_input import SLACK, Case, told
 from tinycompiler import memory
 from tinycompiler.board import CORES
+from tinycompiler.kernels import Run
 from tinycompiler.lifetimes import layer_wise
 from tinycompiler.memory import Ints
 from tinycompiler.planning import Goals, Planned, plan
@@ -79,15 +80,13 @@ def test_each_is_exact() -> None:
     ]
     planned = [plan(graph, CORE, Goals(slowdown=None)) for graph in graphs]
     assert any(each.calls.graph is not graph for each, graph in zip(planned, graphs, strict=True))
-    heard_exactly(planned)
+    heard_exactly(together(planned))
 
 
-def heard_exactly(planned: Sequence[Planned]) -> None:
-    trials = [trials_of(each.calls.graph, 0) for each in planned]
-    feeds = [{name: data for given in trials for name, data in given[i].items()} for i in range(3)]
-    whole = together(planned)
-    for given, heard in zip(feeds, on_host(whole, feeds), strict=True):
-        assert not list(differences(whole.calls.graph, given, heard))
+def heard_exactly(planned: Planned) -> None:
+    trials = trials_of(planned.calls.graph, 0)
+    for given, heard in zip(trials, on_host(planned, trials), strict=True):
+        assert not list(differences(planned.calls.graph, given, heard))
 
 
 def bottlenecks() -> tuple[Planned, int]:
@@ -111,3 +110,29 @@ def test_bottlenecks_are_exact() -> None:
     [heard] = on_board(together([planned]), "nucleo_l4r5zi", [trial])
     assert len(heard) == len(planned.calls.calls) + len(graph.outputs)
     assert not list(differences(graph, trial, heard))
+
+
+BOTH = pytest.mark.parametrize(("core", "board"), [("cortex-m4f", "nucleo_l4r5zi"), ("cortex-m0plus", "rpi_pico")])
+
+
+@BOTH
+def test_rows_along_the_only_axis(core: str, board: str) -> None:
+    """An image of one row is taken for one column, and so goes row by row."""
+    graph = audio(300, 6).graph
+    whole, fused = (plan(graph, CORES[core], Goals(fusion=fusion, slowdown=None)) for fusion in (False, True))
+    [run] = fused.calls.steps
+    assert isinstance(run, Run)
+    assert fused.arena < whole.arena / 3
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@BOTH
+def test_rows_along_the_only_axis_are_exact(core: str, board: str) -> None:
+    graphs = [named(audio(width, depth).graph, width) for width, depth in ((60, 4), (37, 3), (26, 2))]
+    planned = together([plan(graph, CORES[core], Goals(slowdown=None)) for graph in graphs])
+    assert sum(isinstance(step, Run) for step in planned.calls.steps) == len(graphs)
+    heard_exactly(planned)
+    [trial] = trials_of(planned.calls.graph, 1)[:1]
+    [heard] = on_board(planned, board, [trial])
+    assert not list(differences(planned.calls.graph, trial, heard))

@@ -1,7 +1,8 @@
 """The orders that kernels document, held to what their C does: outputs lie over inputs, as near as the order allows.
 
 A byte nearer, a byte that is still to be read is overwritten: where a kernel reads its pixels before it writes, the
-result must then differ, or the stated distance is not the least.
+result must then differ, or the stated distance is not the least. And scratch is held to its size: another call's
+output begins where it ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,26 @@ def over_each_other(calls: Calls, *, nearer: int = 0) -> Planned:
         for name, size in apart.items():
             if name not in shelf.offsets:
                 shelf.put(name, size)
+    owner = {name: name for name in shelf.offsets if name in tensors}
+    return Planned(calls, Layout(Plan((), shelf.offsets, shelf.end, 0, 0, proven=False), owner, {}, 0))
+
+
+def behind_scratch(calls: Calls) -> Planned:
+    """Every call by itself; right behind its scratch lies what the call before it made."""
+    shelf, tensors = Shelf(), calls.graph.tensors
+    made: tuple[str, ...] = ()
+    for call in calls.calls:
+        shelf.offsets[scratch_name(call)] = shelf.end
+        end = shelf.end + call.scratch
+        for name in made:
+            shelf.offsets[name] = end
+            end += -(-tensors[name].bytes // GAP) * GAP
+        shelf.take(end)
+        for name in dict.fromkeys(n for n in call.node.inputs if not tensors[n].is_constant):
+            shelf.put(name, tensors[name].bytes)
+        made = call.node.outputs
+    for name in made:
+        shelf.put(name, tensors[name].bytes)
     owner = {name: name for name in shelf.offsets if name in tensors}
     return Planned(calls, Layout(Plan((), shelf.offsets, shelf.end, 0, 0, proven=False), owner, {}, 0))
 
@@ -248,3 +269,35 @@ def test_a_byte_nearer_is_too_near() -> None:
 def _reads_first(call: Call) -> bool:
     """Whether the order is exact, and has the output begin under the input."""
     return all(t.apart for t in call.order) and distance(call.order, call.node.outputs[0], call.node.inputs[0]) > 0
+
+
+@pytest.mark.slow
+@BOTH
+def test_scratch_is_as_long_as_it_says(core: str) -> None:
+    every = {**STRATEGIES, **STRATEGIES_INT16}
+    cases = [case for n, strategy in enumerate(every.values()) for case in drawn(strategy, 4, start=100 + n)]
+    rng = np.random.default_rng(7)
+    sizes = rng.integers(1, 9, (40, 3)).tolist()
+    points = [
+        Case(models.conv_2d, n, {"shape": (1, 1, width, depth), "kernel": (1, 1), "stride": (1, 1), "filters": filters})
+        for n, (width, depth, filters) in enumerate(sizes)
+    ]
+    graphs = with_scratch([*cases, *points, *windowed(60, 5), *large()[::5]], CORES[core])
+    planned = behind_scratch(lower(joined(graphs), CORES[core]))
+    assert len(graphs) > 60
+    trials = feeds_of(graphs, 0)
+    assert not list(wrong(graphs, trials, on_host(planned, trials)))
+
+
+def with_scratch(cases: Sequence[Case], core: Core) -> list[Graph]:
+    """Networks of one call that has scratch."""
+    found = []
+    for number, case in enumerate(cases):
+        try:
+            graph = prefixed(case.graph(Numerics.LITERT), f"{number}_")
+            calls = lower(graph, core)
+        except ModelError:
+            continue
+        if len(calls.steps) == 1 and not calls.aliases and not graph.states and calls.steps[0].scratch:
+            found.append(graph)
+    return found

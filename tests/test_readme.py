@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import needs_real
 from tinycompiler import cli
 from tinycompiler.bench.figures import load as load_figures
 from tinycompiler.board import load
@@ -90,6 +91,13 @@ def test_the_c_compiles(tmp_path: Path) -> None:
     flags = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
     done = subprocess.run(["gcc", *flags, "application.c"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@needs_real
+def test_arenas_are_those_of_the_planner() -> None:
+    assert between("memory") == readme_tables.lined_up(readme_tables.arenas()), "README.md is stale: make readme"
 
 
 @pytest.mark.parametrize("name", ["figures", "speed"])

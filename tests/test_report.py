@@ -118,6 +118,7 @@ def report_of(compiled: Compiled, **more: Any) -> Report:
     return make(
         network=c.network,
         unpruned=c.unpruned,
+        graph=c.graph,
         calls=c.calls,
         layout=c.layout,
         program=c.program,

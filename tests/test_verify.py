@@ -260,8 +260,20 @@ def test_no_room_for_a_single_input() -> None:
     with pytest.raises(DoesNotFit, match=r"60 bytes of flash are left, and one test input needs 64"):
         verification.execute(compiled.program, board, vectors(), emulator="unicorn", progress=SILENT)
     board = small_flash(compiled.board, -8, used)
-    with pytest.raises(DoesNotFit, match=r"digits does not fit on bluepill: flash lacks 8 bytes"):
+    with pytest.raises(DoesNotFit, match=r"digits does not fit on bluepill: flash lacks 8 bytes$"):
         verification.execute(compiled.program, board, vectors(), emulator="unicorn", progress=SILENT)
+
+
+@pytest.mark.emulator
+@needs_compiler
+def test_printing_layers_needs_more_room() -> None:
+    compiled = digits()
+    used = build(compiled.program, compiled.board, vectors=[vectors()[0].bytes]).memory.flash.used
+    board = small_flash(compiled.board, 200, used)
+    assert verification.execute(compiled.program, board, vectors()[:1], emulator="unicorn", progress=SILENT)
+    words = r"flash lacks [\d,]+ bytes, in the build of --layers, .*; verify without --layers, or on a board with more"
+    with pytest.raises(DoesNotFit, match=words):
+        verification.execute(compiled.program, board, vectors(), emulator="unicorn", progress=SILENT, layers=True)
 
 
 @pytest.mark.emulator

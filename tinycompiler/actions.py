@@ -235,8 +235,10 @@ def _compiled(options: Namespace, board: Board) -> Compiled:
         Numerics(options.numerics),
         io=options.io,
         signature=options.signature,
-        goals=Goals(not options.no_fusion, options.max_slowdown, options.arena_budget),
+        goals=Goals(not options.no_fusion, options.max_slowdown, options.arena_budget, aim=options.optimize),
         place=options.place,
+        flash=options.flash_budget,
+        ram=options.ram_budget,
     )
 
 
@@ -291,6 +293,7 @@ def _report(
     return make(
         network=compiled.network,
         unpruned=compiled.unpruned,
+        graph=compiled.graph,
         calls=compiled.calls,
         layout=compiled.layout,
         program=compiled.program,

@@ -17,7 +17,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -158,6 +158,18 @@ class Board:
         """RAM in order of preference: the fastest first, of these the default one, then the largest."""
         rams = [region for region in self.regions if region.kind == "ram"]
         return tuple(sorted(rams, key=lambda r: (r.speed, not r.default, -r.size, r.address)))
+
+    def within(self, flash: int | None, ram: int | None) -> "Board":
+        """The same board, of whose default regions the program may take no more bytes than these."""
+        reserved = {
+            f"reserve_{kind}": max(reserve, region.size - budget)
+            for kind, budget, reserve, region in (
+                ("flash", flash, self.reserve_flash, self.flash),
+                ("ram", ram, self.reserve_ram, self.ram),
+            )
+            if budget is not None
+        }
+        return replace(self, **reserved)  # type: ignore[arg-type]
 
     @property
     def stacks(self) -> tuple[Region, ...]:

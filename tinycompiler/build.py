@@ -60,7 +60,7 @@ __all__ = [
 
 INSTALL = "install one (Debian, Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi) or set TINYCOMPILER_CC"
 FLAGS = (
-    *("-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-common"),
+    *("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-common"),
     *("-ffunction-sections", "-fdata-sections", "-fstack-usage"),
 )
 FIRMWARE_FLAGS = (
@@ -137,7 +137,7 @@ def build(
     assert len({len(vector) for vector in vectors}) == 1, "no test input, or some of different sizes"
     tools = toolchain()
     with tempfile.TemporaryDirectory(prefix="tinycompiler-") as name:
-        work = _Work(tools, board, Path(name))
+        work = _Work(tools, board, Path(name), program.level)
         work.write(program, vectors)
         work.compile(layers=layers, vector_bytes=len(vectors[0]))
         elf = _analysed(work, program.name)
@@ -198,6 +198,7 @@ class _Work:
     tools: Toolchain
     board: Board
     folder: Path
+    level: str
 
     def write(self, program: "Program", vectors: Sequence[bytes]) -> None:
         for name, text in program.files.items():
@@ -228,7 +229,7 @@ class _Work:
 
     def _compile_one(self, source: Path, extra: tuple[str, ...]) -> None:
         target = Path("objects") / ("_".join(source.with_suffix("").parts) + ".o")
-        flags = (*self.board.core.flags, *FLAGS, "-Iprogram", "-Ifirmware", *extra)
+        flags = (*self.board.core.flags, *FLAGS, self.level, "-Iprogram", "-Ifirmware", *extra)
         self._gcc(f"compiling {source}", *flags, "-c", str(source), "-o", str(target))
 
     def _console(self) -> tuple[str, ...]:

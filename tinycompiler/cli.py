@@ -9,6 +9,7 @@ from typing import Any
 
 from tinycompiler import __version__, actions
 from tinycompiler.bench.command import BOARDS, bench
+from tinycompiler.choice import LEVELS
 from tinycompiler.errors import TinyCompilerError
 from tinycompiler.ops import Numerics
 from tinycompiler.planning import SLOWDOWN
@@ -63,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     _planning(compile_)
     compile_.add_argument("-o", "--output", type=Path, help="folder to write")
     compile_.add_argument("--stop", choices=STOPS, help="print that noun of the line, and leave")
+    compile_.add_argument(
+        "--pareto", action="store_true", help="print the choices between flash, RAM and time, and leave"
+    )
     compile_.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
     run = _command(commands, "run", actions.run, "run a model, or the output of compile, on an emulated board")
@@ -164,6 +168,12 @@ def _planning(parser: argparse.ArgumentParser) -> None:
         help=f"instructions that computing row by row may add, to save memory (default {100 * SLOWDOWN:g})",
     )
     parser.add_argument("--no-fusion", action="store_true", help="every layer as a whole: none row by row with another")
+    parser.add_argument(
+        "--optimize", choices=tuple(LEVELS), default="speed", help="what kernels are chosen for (default speed)"
+    )
+    for what in ("flash", "ram"):
+        text = f"the most {what.upper() if what == 'ram' else what} that the program may take"
+        parser.add_argument(f"--{what}-budget", type=_bytes, metavar="BYTES", help=text)
     parser.add_argument(
         "--place",
         action="append",

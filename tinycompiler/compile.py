@@ -8,6 +8,7 @@ from pathlib import Path
 from tinycompiler.board import Board, Core
 from tinycompiler.build import Elf, build
 from tinycompiler.emit import Program, Source, emit
+from tinycompiler.errors import DoesNotFit
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Calls, NoKernel, lower
 from tinycompiler.lifetimes import Layout
@@ -24,8 +25,8 @@ from tinycompiler.shortfall import others_in
 from tinycompiler.tensor import DType
 from tinycompiler.vectors import Vector
 
-CODE = 16_384
-"""Bytes of code, firmware included, to be expected in flash before anything is linked."""
+FIRMWARE = 2_048
+"""Bytes of code that are not the network's, to be expected in flash before anything is linked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Compiled:
     unpruned: Graph
     """After the passes that leave every channel there."""
     graph: Graph
-    """After all passes."""
+    """After all passes; the planner may have reordered or split what `calls` run."""
     calls: Calls
     layout: Layout
     program: Program
@@ -63,12 +64,16 @@ def compile_model(
     signature: str | None = None,
     goals: Goals = USUAL,
     place: Sequence[str] = (),
+    flash: int | None = None,
+    ram: int | None = None,
 ) -> Compiled:
     """read → optimize → lower → place → emit. Raises ModelError with every blocker, UsageError for a wrong `place`.
 
     `io` is what the API takes and gives: int8, float, or None for the file's own types. `signature` chooses one of
-    several networks in the file. `place`: see places.py.
+    several networks in the file. `place`: see places.py. `flash` and `ram`: the most that the program may take of the
+    board's default regions, in bytes.
     """
+    board = board.within(flash, ram)
     found = inspect(path, numerics, signature=signature)
     network = found.network(path.name)
     source = Source(path.name, hashlib.sha256(found.file.data).hexdigest())
@@ -76,11 +81,11 @@ def compile_model(
     unpruned = optimize(with_io(network, io), PASSES[:pruning])
     graph = optimize(unpruned, PASSES[pruning:])
     board, places = with_places(board, graph, place)
-    goals = replace(goals, places=places, flash=board.flash.size - board.reserve_flash - CODE)
+    goals = replace(goals, places=places, flash=board.capacity(board.flash) - FIRMWARE, tight=ram is not None)
     planned = plan(graph, board.core, goals)
     calls, layout = planned.calls, planned.layout
-    program = emit(calls, layout, source)
-    return Compiled(found.file, network, unpruned, calls.graph, calls, layout, program, source, board, goals)
+    program = emit(calls, layout, source, level=goals.level)
+    return Compiled(found.file, network, unpruned, graph, calls, layout, program, source, board, goals)
 
 
 def blockers(found: Inspection, core: Core) -> list[Blocker]:
@@ -104,19 +109,35 @@ def link(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[Compiled, Elf]:
     elf = build(compiled.program, compiled.board, vectors=[v.bytes for v in vectors])
     if not elf.memory.fits and (again := _replanned(compiled, elf)):
         compiled, elf = again, build(again.program, again.board, vectors=[v.bytes for v in vectors])
-    measured = emit(compiled.calls, compiled.layout, compiled.source, stack_bytes=elf.model_stack.bytes)
+    measured = emit(
+        compiled.calls,
+        compiled.layout,
+        compiled.source,
+        stack_bytes=elf.model_stack.bytes,
+        level=compiled.goals.level,
+    )
     return replace(compiled, program=measured), elf
 
 
 def _replanned(compiled: Compiled, elf: Elf) -> Compiled | None:
     """With the room that the linked file leaves, if the planner finds a way then."""
-    rooms = rooms_beside(compiled.board, others_in(elf, compiled.layout))
-    if len(rooms) < 2:
+    board, goals = compiled.board, compiled.goals
+    missing = {use.kind: use.used - use.capacity for use in elf.memory.regions if use.used > use.capacity}
+    rooms = rooms_beside(board, others_in(elf, compiled.layout))
+    if "flash" in missing and goals.flash is not None:
+        goals = replace(goals, flash=goals.flash - missing["flash"])
+    if "ram" in missing and len(rooms) > 1:
+        goals = replace(goals, places=replace(goals.places, rooms=rooms))
+    elif "ram" in missing and goals.tight and goals.budget is None:
+        goals = replace(goals, budget=max(0, compiled.layout.plan.arena - missing["ram"]))
+    if goals == compiled.goals:
         return None
-    goals = replace(compiled.goals, places=replace(compiled.goals.places, rooms=rooms))
-    planned = plan(compiled.graph, compiled.board.core, goals)
+    try:
+        planned = plan(compiled.graph, board.core, goals)
+    except DoesNotFit:
+        return None
     if planned.layout.plan.excess:
         return None
-    program = emit(planned.calls, planned.layout, compiled.source)
+    program = emit(planned.calls, planned.layout, compiled.source, level=goals.level)
     calls, layout = planned.calls, planned.layout
-    return replace(compiled, graph=calls.graph, calls=calls, layout=layout, program=program, goals=goals)
+    return replace(compiled, calls=calls, layout=layout, program=program, goals=goals)

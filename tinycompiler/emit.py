@@ -17,6 +17,7 @@ import jinja2
 import numpy as np
 
 from tinycompiler import __version__
+from tinycompiler.choice import LEVELS
 from tinycompiler.kernels import Call, Calls, Constant, Context, Invocation, Run
 from tinycompiler.kernels.movement import flat_bytes
 from tinycompiler.kernels.runs import RowSource
@@ -51,18 +52,22 @@ class Program:
     name: str
     files: Mapping[str, str]
     digest: str
+    level: str = LEVELS["speed"]
+    """Of the C compiler's optimization."""
 
     def __str__(self) -> str:
         lines = [f"program {self.name} {self.digest}"]
         return "\n".join([*lines, *(f"  {name}: {len(text)} characters" for name, text in self.files.items()), ""])
 
 
-def emit(calls: Calls, layout: Layout, source: Source, *, stack_bytes: int | None = None) -> Program:
+def emit(
+    calls: Calls, layout: Layout, source: Source, *, stack_bytes: int | None = None, level: str = LEVELS["speed"]
+) -> Program:
     """The program; with `stack_bytes`, the stack that a build was found to need, the header says so too."""
-    emitter = _Emitter(calls, layout, source)
+    emitter = _Emitter(calls, layout, source, level)
     planned = emitter.files(None)
     digest = hashlib.sha256(json.dumps(planned, sort_keys=True).encode()).hexdigest()
-    return Program(emitter.name, planned if stack_bytes is None else emitter.files(stack_bytes), digest)
+    return Program(emitter.name, planned if stack_bytes is None else emitter.files(stack_bytes), digest, level)
 
 
 @cache  # compiling the templates is most of the time that a small network takes
@@ -131,8 +136,8 @@ def tidy(text: str) -> str:
 
 
 class _Emitter:
-    def __init__(self, calls: Calls, layout: Layout, source: Source) -> None:
-        self.calls, self.layout, self.source = calls, layout, source
+    def __init__(self, calls: Calls, layout: Layout, source: Source, level: str) -> None:
+        self.calls, self.layout, self.source, self.level = calls, layout, source, level
         self.graph = calls.graph
         self.name = self.graph.name
         self.environment = _environment()
@@ -144,7 +149,7 @@ class _Emitter:
             f"{name}.c": self._render("model.c.j2"),
             f"{name}_weights.c": self._render("weights.c.j2"),
             "model.h": self._render("model_names.h.j2"),
-            "CMakeLists.txt": self._render("CMakeLists.txt.j2"),
+            "CMakeLists.txt": self._render("CMakeLists.txt.j2", level=self.level),
         }
         return {**rendered, "manifest.json": self._manifest(rendered)}
 
@@ -206,6 +211,7 @@ class _Emitter:
             "model": {"name": self.name, "file": self.source.name, "sha256": self.source.sha256},
             "numerics": self.graph.numerics.value,
             "core": self.calls.core.name,
+            "level": self.level,
             "arena_bytes": self.layout.plan.arena,
             "arena": [{"region": part["region"], "bytes": part["bytes"]} for part in self.parts],
             "state_bytes": self.layout.state_bytes,

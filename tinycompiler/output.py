@@ -103,7 +103,7 @@ def read(folder: Path) -> Output:
             raise ValueError("a file name that leads elsewhere")
         files = {file: (folder / file).read_text(encoding="utf-8") for file in wanted}
         inputs, outputs = (tuple(map(_edge, manifest[kind])) for kind in ("inputs", "outputs"))
-        return Output(Program(name, files, ""), str(manifest["core"]), inputs, outputs)
+        return Output(Program(name, files, "", str(manifest["level"])), str(manifest["core"]), inputs, outputs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UsageError(
             f"{folder}: not a whole output of `tinycompiler compile` ({problem}); compile again"

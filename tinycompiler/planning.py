@@ -2,24 +2,27 @@
 
 Nothing here undoes a step: each trial lowers and lays out anew from other wishes, and the best layout is kept. Without
 a budget, kernels take the scratch that makes them fast, and calls become runs as long as that costs few instructions.
-With one, everything is made smaller until the budget is met; then kernels are given back what is left under it. Where
-flash or RAM would not do, kernels that buy speed with either are left out.
+With one, everything is made smaller until the budget is met; then kernels are given back what is left under it. Which
+kernels there are to begin with is chosen for the flash that there is (choice.py).
 Each plan is played back byte by byte before it is believed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from tinycompiler.board import Core
 from tinycompiler.bytemap import play
+from tinycompiler.choice import LEVELS, front, options_of, pick
 from tinycompiler.errors import DoesNotFit
-from tinycompiler.fusion import choose_runs
+from tinycompiler.fusion import choose_runs, estimate
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Call, Calls, Run, Wishes, calls_of, lower
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
-from tinycompiler.memory import needs_at
+from tinycompiler.memory import alive_at, needs_at
 from tinycompiler.node_order import best_order
 from tinycompiler.regions import ANYWHERE, Places
+from tinycompiler.splits import between, splits
 from tinycompiler.states import give_room
 
 SLOWDOWN = 0.03
@@ -42,10 +45,19 @@ class Goals:
     budget: int | None = None
     """Bytes that the arena may take."""
     flash: int | None = None
-    """Bytes that are there for weights and tables."""
+    """Bytes that are there for code, weights and tables of the network."""
+    aim: str = "speed"
+    """What kernels are chosen for: see choice.AIMS."""
+    tight: bool = False
+    """Whether the arena may be made smaller at any price where the RAM would not do."""
     places: Places = ANYWHERE
     effort: int = EFFORT
     """Search nodes of the last layout."""
+
+    @property
+    def level(self) -> str:
+        """What the C compiler is asked for."""
+        return LEVELS[self.aim]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,36 +84,51 @@ def plan(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
     found meets, with the smallest arena found.
     """
     found = _within_budget(graph, core, goals)
+    for other in _splits(found, graph, goals):
+        found = min(found, _within_budget(other, core, goals), key=lambda planned: planned.cost)
+        if goals.budget is not None and found.arena <= goals.budget:
+            break
+    if goals.budget is not None and found.arena > goals.budget:
+        raise DoesNotFit(
+            f"an arena of {goals.budget:,} bytes was asked for; the smallest that was found has {found.arena:,}"
+            + ("" if goals.fusion else " (without --no-fusion it may be smaller)")
+        )
     play(found.calls, found.layout)
     return found
 
 
+def _splits(planned: Planned, graph: Graph, goals: Goals) -> Iterable[Graph]:
+    """The network with layers split by channels, if what lies between such layers is at the peak."""
+    calls, placed, most = planned.calls, planned.layout.plan, inf
+    if not goals.fusion or (goals.budget is not None and planned.arena <= goals.budget):
+        return ()
+    if goals.budget is None and goals.slowdown is not None:
+        run = sum(step.extra for step in calls.steps if isinstance(step, Run))
+        most = goals.slowdown * estimate(calls.calls, calls.graph, calls.core) - run
+    names = {buffer.name for buffer in alive_at(placed, placed.peak_step)}
+    return splits(graph, calls.core.isa, most) if names & between(graph) else ()
+
+
 def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
+    """A plan within the budget, or the smallest that was found."""
     graph = give_room(graph, core)
-    usual = _best(graph, core, Wishes(), goals)
-    if any(_missing(usual, goals)):
-        compact = _best(graph, core, Wishes(compact=True), goals)
-        usual = min(usual, compact, key=lambda planned: (_missing(planned, goals), planned.cost))
+    found = options_of(graph, core)
+    choices = front(found, core)
+    chosen = Wishes(without=pick(choices, goals.aim, goals.flash).without(found)) if choices else Wishes()
+    usual = _best(graph, core, chosen, goals)
+    if usual.layout.plan.excess and choices:
+        smallest = _best(graph, core, Wishes(without=choices[0].without(found)), goals)
+        usual = min(usual, smallest, key=lambda planned: planned.cost)
     if goals.budget is None or usual.arena <= goals.budget:
         return usual
     least = usual
-    for trial in _thrifty(graph, core, goals):
+    for trial in _thrifty(graph, core, goals, chosen):
         least = min(least, trial, key=lambda planned: planned.arena)
         if least.arena <= goals.budget:
             break
     else:
-        raise DoesNotFit(
-            f"an arena of {goals.budget:,} bytes was asked for; the smallest that was found has {least.arena:,}"
-            + ("" if goals.fusion else " (without --no-fusion it may be smaller)")
-        )
-    return _given_back(least, core, goals.budget)
-
-
-def _missing(planned: Planned, goals: Goals) -> tuple[int, int]:
-    """Bytes of flash and of RAM that are not there."""
-    constants = {c.key: c.size for call in planned.calls.calls for c in call.constants}
-    flash = 0 if goals.flash is None else max(0, sum(constants.values()) - goals.flash)
-    return flash, planned.layout.plan.excess
+        return least
+    return _given_back(least, core, goals.budget, chosen)
 
 
 def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
@@ -109,7 +136,7 @@ def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
     many instructions it costs.
     """
     found: Planned | None = None
-    for trial in _thrifty(graph, core, goals):
+    for trial in _thrifty(graph, core, goals, Wishes()):
         found = trial if found is None or trial.cost < found.cost else found
         if found.layout.plan.excess == 0:
             break
@@ -118,13 +145,13 @@ def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
     return found
 
 
-def _thrifty(graph: Graph, core: Core, goals: Goals) -> Iterator[Planned]:
+def _thrifty(graph: Graph, core: Core, goals: Goals, chosen: Wishes) -> Iterator[Planned]:
     """With as many runs as it takes, then with less and less scratch."""
     goals = replace(goals, slowdown=None)
     if goals.budget is not None:
-        yield _best(graph, core, Wishes(), goals)
+        yield _best(graph, core, chosen, goals)
     for limit in THRIFT:
-        wishes = Wishes(limits={node.name: limit for node in graph.nodes})
+        wishes = replace(chosen, limits={node.name: limit for node in graph.nodes})
         yield _best(graph, core, wishes, goals)
         if goals.budget:  # which a lowest way may meet after all
             yield _best(graph, core, wishes, replace(goals, budget=0))
@@ -157,10 +184,10 @@ def _in_order(base: Calls, wishes: Wishes, goals: Goals) -> Planned:
     return fused if fused.cost < planned.cost else planned
 
 
-def _given_back(least: Planned, core: Core, budget: int) -> Planned:
+def _given_back(least: Planned, core: Core, budget: int, chosen: Wishes) -> Planned:
     """The smallest plan with as much scratch as the budget leaves."""
     room = rooms(least, budget)
-    return _with(least, Wishes(spare=room, limits=room, runs=runs_of(least.calls)), budget) or least
+    return _with(least, replace(chosen, spare=room, limits=room, runs=runs_of(least.calls)), budget) or least
 
 
 def runs_of(calls: Calls) -> tuple[tuple[str, ...], ...]:

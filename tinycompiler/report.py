@@ -14,7 +14,7 @@ from tinycompiler.build import Elf
 from tinycompiler.emit import Program
 from tinycompiler.emulators import Run
 from tinycompiler.graph import Graph
-from tinycompiler.kernels import Call, Calls, calls_of
+from tinycompiler.kernels import Call, Calls, calls_of, lower
 from tinycompiler.lifetimes import Layout, layer_wise
 from tinycompiler.memory import alive_at
 from tinycompiler.passes.pruned import constant_outputs, pruned
@@ -47,6 +47,7 @@ def make(
     *,
     network: Graph,
     unpruned: Graph,
+    graph: Graph,
     calls: Calls,
     layout: Layout,
     program: Program,
@@ -59,8 +60,9 @@ def make(
     goals: Goals = USUAL,
     integer: Callable[[], Graph | None] = lambda: None,
 ) -> Report:
-    """The report; what was not done is null. `network` is as read, `unpruned` the one that channels were cut out of.
-    `without_elf` says why nothing was linked; `goals` are what was planned for; `integer`: see shortfall.py.
+    """The report; what was not done is null. `network` is as read, `unpruned` the one that channels were cut out of,
+    `graph` what is left of it. `without_elf` says why nothing was linked; `goals` are what was planned for; `integer`:
+    see shortfall.py.
     """
     planned = planned_use(calls, layout, board)
     as_read = {node.name: unpruned.macs(node) for node in unpruned.nodes}
@@ -83,7 +85,7 @@ def make(
         "fits_source": "linked ELF" if elf else f"plan only: {without_elf or 'nothing was linked'}",
         "warnings": warnings(calls.graph),
         "memory": _memory(elf) if elf else None,
-        "plan": _plan(calls, layout, planned),
+        "plan": {**_plan(calls, layout, planned), "layer_wise": _layer_wise(graph, calls)},
         "floating_point": [_floats(c, board) for c in calls.calls if c.floating_point],
         "layers": [
             _layer(step, call, calls, run, as_read.get(call.node.name))
@@ -91,7 +93,7 @@ def make(
             for call in calls_of(part)
         ],
         "flash_map": flash_map(calls, elf),
-        "pruning": pruning(pruned(unpruned, calls.graph), calls, run),
+        "pruning": pruning(pruned(unpruned, graph), calls, run),
         "run": _run(run) if run else None,
         "verify": _verify(verification) if verification else None,
     }
@@ -134,6 +136,11 @@ def _memory(elf: Elf) -> Json:
     }
 
 
+def _layer_wise(graph: Graph, calls: Calls) -> int:
+    split = any(tensor.part_of for tensor in calls.graph.tensors.values())
+    return layer_wise(lower(graph, calls.core) if split else calls)
+
+
 def _plan(calls: Calls, layout: Layout, planned: Json) -> Json:
     plan = layout.plan
     step = plan.peak_step
@@ -141,7 +148,6 @@ def _plan(calls: Calls, layout: Layout, planned: Json) -> Json:
         "arena": plan.arena,
         "lower_bound": plan.lower_bound,
         "optimal": plan.optimal,
-        "layer_wise": layer_wise(calls),
         "parts": [{"region": p.region, "offset": p.start, "bytes": p.size, "room": p.room} for p in plan.parts],
         "constants": planned["constants"],
         "peak_node": calls_of(calls.steps[step])[0].node.name if calls.steps else None,

@@ -141,8 +141,11 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
             *_weighted(ops.Conv2D(Window((3, 3))), (16, 3, 3, 16), (1, 14, 14, 16), (1, 16, 16, 16)),
             replace(_weighted(ops.Conv2D(_WINDOW), (4, 2, 2, 2), (1, 3, 3, 4))[0], note="in groups"),
         ),
-        "DEPTHWISE_CONV_2D": _weighted(
-            ops.DepthwiseConv2D(Window((3, 3))), (1, 3, 3, 4), (1, 14, 14, 4), (1, 16, 16, 4)
+        "DEPTHWISE_CONV_2D": (
+            *_weighted(ops.DepthwiseConv2D(Window((3, 3))), (1, 3, 3, 4), (1, 14, 14, 4), (1, 16, 16, 4)),
+            replace(
+                _weighted(ops.DepthwiseConv2D(Window((3, 1))), (1, 3, 1, 4), (1, 2, 4, 4))[0], note="along one axis"
+            ),
         ),
         "DEPTH_TO_SPACE": _moved(ops.DepthToSpace(2), IMAGE, (1, 8, 8, 1)),
         "DEQUANTIZE": (Sample(ops.Dequantize(), types="any pair"),),

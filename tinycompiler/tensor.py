@@ -89,6 +89,8 @@ class Tensor:
     variable: bool = False
     channels: tuple[int, ...] | None = None
     """Which indices of the last axis of the file's tensor are left; None for all."""
+    part_of: str = ""
+    """The file's tensor whose `channels` these are, where it is computed in several parts."""
 
     @property
     def elements(self) -> int:

@@ -19,6 +19,11 @@ from tinycompiler.reference import Reference
 from tinycompiler.tensor import Array, Tensor
 from tinycompiler.vectors import Vector, batches
 
+LAYERS = (
+    ", in the build of --layers, which has more code and stack to print every tensor; verify without --layers, or on a "
+    "board with more memory and the same core"
+)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -82,7 +87,7 @@ def execute(
     memory = image.memory
     if not memory.fits:
         missing = [f"{r.name} lacks {r.used - r.capacity:,} bytes" for r in memory.regions if r.used > r.capacity]
-        raise DoesNotFit(f"{program.name} does not fit on {board.name}: {', '.join(missing)}")
+        raise DoesNotFit(f"{program.name} does not fit on {board.name}: {', '.join(missing)}{LAYERS if layers else ''}")
     if not memory.vectors_fit:
         raise DoesNotFit(
             f"{program.name} on {board.name}: {memory.spare_flash:,} bytes of flash are left, and one test input needs "
@@ -148,6 +153,7 @@ def compare(
     computed -= {s.next for s in network.states}
     # a state's next value is what is assigned to it, which the judge knows
     assigned = {c.node.outputs[0]: c.node.inputs[0] for c in calls.calls if isinstance(c.node.op, Assign)}
+    assigned |= {name: part for name in where if (part := graph.tensors[name].part_of)}
     assigned = {name: source for name, source in assigned.items() if name not in computed and source in computed}
     own = {n for n in where if n not in {*computed, *assigned} or n in network.inputs}  # no judge computes these
     hooks = [

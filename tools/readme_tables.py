@@ -1,8 +1,11 @@
 """`make readme`: what stands between markers in README.md, made anew from the code.
 
-The figures come from tests/bench.json, which `make bench` measures: nothing is measured here but the transcript.
+The figures come from tests/bench.json, which `make bench` measures: nothing is measured here but the transcript and,
+where the networks are, what memory they are planned to take.
 """
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +15,25 @@ from pathlib import Path
 from tinycompiler import catalog
 from tinycompiler.bench.figures import Figures, load
 from tinycompiler.bench.recorded import Recorded, recorded
+from tinycompiler.board import load as load_board
+from tinycompiler.compile import compile_model
+from tinycompiler.errors import DoesNotFit
+from tinycompiler.ops import Numerics
+from tinycompiler.planning import Goals
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BENCH = ROOT / "tests" / "bench.json"
 BOARD = "nucleo_l4r5zi"
+NETWORKS = Path(os.environ.get("TINYCOMPILER_MODELS", ROOT.parent / "shared" / "models"))
 TRANSCRIPT = ["tinycompiler", "verify", "tests/models/digits.tflite", "-b", "bluepill", "--layers"]
 
 
 def main() -> None:
     listings = {"ops": catalog.operators_markdown(), "boards": catalog.boards_markdown()}
     parts = {**listings, "transcript": transcript(), **measured(load(BENCH))}
+    if (NETWORKS / "kws.tflite").exists():
+        parts["memory"] = arenas()
     README.write_text(lined_up(filled(README.read_text(), parts)))
 
 
@@ -30,6 +41,26 @@ def measured(figures: Sequence[Figures]) -> dict[str, str]:
     """The parts that are made of measured figures: networks that another engine's are recorded of."""
     pairs = [(ours, theirs) for ours in figures if (theirs := recorded(ours.sha256, ours.core))]
     return {"figures": footprints(pairs), "speed": speeds(pairs)}
+
+
+def arenas() -> str:
+    """The table of planned arenas, by what is asked for."""
+    asked = {"`--no-fusion`": Goals(fusion=False), "as usual": Goals(), "`--max-slowdown 50`": Goals(slowdown=0.5)}
+    rows = [["network", *asked, "least `--arena-budget`"], ["---"] + ["---:"] * (len(asked) + 1)]
+    for name in ("kws", "vww", "ic", "ad"):
+        found = [arena(name, goals) for goals in (*asked.values(), Goals(budget=1))]
+        rows.append([f"**{name}**", *(f"{size:,}" for size in found)])
+    return _markdown(rows)
+
+
+def arena(name: str, goals: Goals) -> int:
+    """Bytes that are planned, or that a refused budget needs."""
+    try:
+        path = NETWORKS / f"{name}.tflite"
+        return compile_model(path, load_board(BOARD), Numerics.LITERT, goals=goals).layout.plan.arena
+    except DoesNotFit as refusal:
+        [least] = re.findall(r"smallest that was found has ([\d,]+)", str(refusal))
+        return int(least.replace(",", ""))
 
 
 def transcript() -> str:

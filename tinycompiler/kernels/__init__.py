@@ -8,13 +8,17 @@ from tinycompiler.board import Core
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.add import AddDsp
+from tinycompiler.kernels.add_products import AddProducts
 from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
 from tinycompiler.kernels.cast import CastScalar
 from tinycompiler.kernels.conv_lanes import ConvLanes
-from tinycompiler.kernels.convolution import ConvDsp, ConvScalar
+from tinycompiler.kernels.conv_pixels import ConvPixels
+from tinycompiler.kernels.conv_scalar import ConvScalar
+from tinycompiler.kernels.convolution import ConvDsp
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
 from tinycompiler.kernels.depthwise_lanes import DepthwiseLanes
 from tinycompiler.kernels.depthwise_planar import DepthwisePlanar
+from tinycompiler.kernels.depthwise_spaced import DepthwiseSpaced
 from tinycompiler.kernels.elementwise import ElementwiseDsp, ElementwiseScalar
 from tinycompiler.kernels.grouped import GroupedDsp, GroupedScalar
 from tinycompiler.kernels.int16 import ConvDsp16, ConvScalar16, DepthwiseScalar16
@@ -29,11 +33,12 @@ from tinycompiler.kernels.int16_values import (
 from tinycompiler.kernels.matmul import MatMul
 from tinycompiler.kernels.movement import Rearrange
 from tinycompiler.kernels.normalization import L2NormalizationScalar, LogSoftmaxScalar
+from tinycompiler.kernels.partial_sums import PartialSumsScalar
 from tinycompiler.kernels.pooling import PoolDsp, PoolScalar
 from tinycompiler.kernels.quantization import DequantizeFloat, QuantizeFloat
 from tinycompiler.kernels.reduction import ArgReduce, Reduce
 from tinycompiler.kernels.resize import ResizeBilinearScalar
-from tinycompiler.kernels.runs import ROW_COST, Run, Stage, one_row, run_of, sliced, sources_of, upright
+from tinycompiler.kernels.runs import ROW_COST, Run, Stage, lone_pixels, one_row, run_of, sliced, sources_of, upright
 from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar, SoftmaxTwo
 from tinycompiler.kernels.states import Append, MoveDown, parts_of
@@ -51,12 +56,15 @@ KERNELS: tuple[Kernel, ...] = (
     ConvWinograd(),
     ConvDsp(),
     ConvLanes(),
+    ConvPixels(),
     ConvScalar(),
     GroupedDsp(),
     GroupedScalar(),
     TransposeConvDsp(),
     TransposeConvScalar(),
     MatMul(),
+    PartialSumsScalar(),
+    DepthwiseSpaced(),
     DepthwisePlanar(),
     DepthwiseDsp(),
     DepthwiseLanes(),
@@ -65,6 +73,7 @@ KERNELS: tuple[Kernel, ...] = (
     PoolScalar(),
     TableOfConstant(),
     AddDsp(),
+    AddProducts(),
     ElementwiseDsp(),
     ElementwiseScalar(),
     Table(),
@@ -158,11 +167,17 @@ class Wishes:
     """Bytes of scratch that are not to be exceeded."""
     runs: tuple[tuple[str, ...], ...] = ()
     """Nodes that follow each other, to be computed row by row."""
-    compact: bool = False
-    """Whether flash is short: see Site."""
+    without: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Kernels that are not to be taken, since flash is kept for what gains more by it."""
 
     def site(self, graph: Graph, node: Node) -> Site:
-        return Site(graph, node, self.spare.get(node.name, 0), self.limits.get(node.name), self.compact)
+        return Site(
+            graph,
+            node,
+            self.spare.get(node.name, 0),
+            self.limits.get(node.name),
+            self.without.get(node.name, frozenset()),
+        )
 
 
 def lower(graph: Graph, core: Core, wishes: Wishes = Wishes()) -> Calls:
@@ -207,7 +222,7 @@ def stage_of(site: Site, core: Core) -> Stage | None:
     y = site.outputs[0]
     extra, call, pointers = 0, None, False
     for kernel in KERNELS:
-        if not kernel.is_for(site) or kernel.isa not in ISAS[core.isa] or kernel.why_not(site) is not None:
+        if not kernel.is_for(site) or why_not(kernel, site, core) is not None:
             continue
         extra = extra or kernel.row_extra(site)
         lowered = kernel.lower_row(site)
@@ -219,8 +234,25 @@ def stage_of(site: Site, core: Core) -> Stage | None:
             break
     if call is None:
         return None
+    extra += lone_pixels(site, call.isa)
     whole = replace(call, node=node, macs=site.graph.macs(site.node))
     return Stage(whole, sources, pointers, y.shape[1], y.bytes // y.shape[1], extra + ROW_COST * y.shape[1])
+
+
+def why_not(kernel: Kernel, site: Site, core: Core) -> str | None:
+    """None, or the sentence that says why a kernel is not taken for a node that it is for."""
+    if kernel.isa not in ISAS[core.isa]:
+        return f"{core.name} has no {kernel.isa} instructions"
+    if kernel.name in site.without:
+        return "its code or weights would take flash that is kept for what gains more by it"
+    return kernel.why_not(site)
+
+
+def options(graph: Graph, node: Node, core: Core) -> list[Call]:
+    """Calls of all kernels that take the node, best first."""
+    site = Site(graph, node)
+    fitting = [kernel for kernel in KERNELS if kernel.is_for(site) and why_not(kernel, site, core) is None]
+    return [kernel.call(site, ()) for kernel in fitting]
 
 
 def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], ...]]:
@@ -229,10 +261,7 @@ def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], 
     for kernel in KERNELS:
         if not kernel.is_for(site):
             continue
-        if kernel.isa not in ISAS[core.isa]:
-            why: str | None = f"{core.name} has no {kernel.isa} instructions"
-        else:
-            why = kernel.why_not(site)
+        why = why_not(kernel, site, core)
         if why is None:
             return kernel.call(site, tuple(rejected)), tuple(rejected)
         rejected.append((kernel.name, why))
@@ -256,5 +285,6 @@ __all__ = [
     "Wishes",
     "calls_of",
     "lower",
+    "options",
     "stage_of",
 ]

@@ -66,29 +66,49 @@ def every_pair() -> tuple[Ints, Ints]:
     return values[:, np.newaxis], values[np.newaxis, :]
 
 
-def fit_of(site: Site) -> Fit | None:
-    """Coefficients for the node, proved on every pair; None when none were found."""
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The operator, nearly: constant + by_a·a + by_b·b, rounded down, with any constant from `low` to `high`."""
+
+    wanted: Ints
+    """Its results for every pair, (256, 256)."""
+    by_a: float
+    by_b: float
+    low: float
+    high: float
+
+
+def plane_of(site: Site) -> Plane | None:
+    """The node as a plane that has the value of every pair; None when none was found."""
     a, b = site.inputs
     y = site.outputs[0]
-    clamp = clamp_of(site.op)
-    operands = tuple((t.scale, t.zero_point) for t in (a, b, y))
-    return _fit(isinstance(site.op, Sub), operands, clamp)
+    numbers = tuple((t.scale, t.zero_point) for t in (a, b, y))
+    return _plane(isinstance(site.op, Sub), numbers, clamp_of(site.op))
 
 
 @lru_cache(maxsize=256)
-def _fit(subtracts: bool, numbers: tuple[tuple[float, int], ...], clamp: Clamp) -> Fit | None:
+def _plane(subtracts: bool, numbers: tuple[tuple[float, int], ...], clamp: Clamp) -> Plane | None:
     wanted = _reference(subtracts, numbers, clamp)
     (scale_a, _), (scale_b, _), (scale_y, _) = numbers
     slopes = _climb(wanted, scale_a / scale_y, (-scale_b if subtracts else scale_b) / scale_y, clamp)
     low, high = _bounds(wanted, *slopes, clamp)
-    if high <= low:
-        return None
+    return Plane(wanted, *slopes, low, high) if low < high else None
+
+
+def fit_of(site: Site) -> Fit | None:
+    """Coefficients for the node, proved on every pair; None when none were found."""
+    plane = plane_of(site)
+    return None if plane is None else _fit(plane, clamp_of(site.op))
+
+
+@lru_cache(maxsize=256)
+def _fit(plane: Plane, clamp: Clamp) -> Fit | None:
     unit = 1 << FRACTION
-    by_a, by_b = (round(slope * unit * (1 << (16 - RAISED))) for slope in slopes)
-    middle = round((low + high) / 2 * unit)
+    by_a, by_b = (round(slope * unit * (1 << (16 - RAISED))) for slope in (plane.by_a, plane.by_b))
+    middle = round((plane.low + plane.high) / 2 * unit)
     for change in sorted(product(range(-2, 3), repeat=3), key=lambda c: sum(map(abs, c))):
         fit = Fit(middle + 1 + change[0], by_a + change[1], by_b + change[2])
-        if _proves(fit, wanted, clamp):
+        if _proves(fit, plane.wanted, clamp):
             return fit
     return None
 
@@ -158,6 +178,18 @@ def _climb(wanted: Ints, by_a: float, by_b: float, clamp: Clamp) -> tuple[float,
     return by_a + float(best[0]), by_b + float(best[1])
 
 
+NO_FIT = "no coefficients were found that give the reference's value for all 65,536 pairs"
+
+
+def operands_why_not(site: Site) -> str | None:
+    """What is asked of the operands."""
+    if any(t.is_constant for t in site.inputs):
+        return "an operand is a constant"
+    if any(t.shape != site.outputs[0].shape for t in site.inputs):
+        return "an operand is broadcast"
+    return None
+
+
 class AddDsp(Kernel):
     """Armv7E-M and Armv8-M with DSP: four elements at a time."""
 
@@ -168,13 +200,7 @@ class AddDsp(Kernel):
     types = (DType.INT8,)
 
     def why_not(self, site: Site) -> str | None:
-        if any(t.is_constant for t in site.inputs):
-            return "an operand is a constant"
-        if any(t.shape != site.outputs[0].shape for t in site.inputs):
-            return "an operand is broadcast"
-        if fit_of(site) is None:
-            return "no coefficients were found that give the reference's value for all 65,536 pairs"
-        return None
+        return operands_why_not(site) or (NO_FIT if fit_of(site) is None else None)
 
     def lower(self, site: Site) -> Lowered:
         (a, b), y = site.inputs, site.outputs[0]

@@ -110,8 +110,8 @@ class Site:
     limit: int | None = None
     """Bytes of scratch that a kernel may take at most, where the arena has a budget."""
 
-    compact: bool = False
-    """Whether flash is short: kernels that buy speed with larger weights refuse."""
+    without: frozenset[str] = frozenset()
+    """Kernels that are not to be taken, see choice.py."""
 
     def scratch(self, usual: int, most: int) -> int:
         """Bytes that a kernel may take: `usual` even where that raises the peak, up to `most` where they are spare."""

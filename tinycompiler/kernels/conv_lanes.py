@@ -33,7 +33,7 @@ from tinycompiler.ops import Conv2D, FullyConnected
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
 
-SCRATCH = 1024
+SCRATCH = 1280
 """Bytes that a widened column may take; more where the arena has them to spare at this step."""
 MOST_SCRATCH = 8192
 FEWEST_CHANNELS = 3
@@ -62,7 +62,7 @@ class LanesContext(Context):
 
 def is_wide(site: Site, g: Geometry) -> bool:
     """Whether columns are widened: not for a single pixel of few channels, which reads each but a few times."""
-    return 4 * round_up(g.taps, 4) <= site.scratch(SCRATCH, MOST_SCRATCH) and (g.out_w > 1 or g.out_c > 16)
+    return 4 * round_up(g.taps, 4) <= site.scratch(SCRATCH, MOST_SCRATCH) and (g.out_w > 1 or g.out_c > 4)
 
 
 class ConvLanes(Kernel):
@@ -81,8 +81,6 @@ class ConvLanes(Kernel):
         g = geometry(site)
         if g.out_c < FEWEST_CHANNELS:
             return f"there are {g.out_c} output channels; {FEWEST_CHANNELS} or more are supported"
-        if site.compact:
-            return "its weights take twice the flash"
         least = 0 if self.direct(g) else round_up(g.taps, 4)
         if site.limit is not None and least > site.limit:
             return f"a column takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"

@@ -40,6 +40,8 @@ class DepthwiseLanesContext(Context):
     """See short_products.Form."""
     walk: str
     """channels: one after the other, from top to bottom; strips: strip after strip; row: one row of outputs."""
+    odd: bool
+    """So is the length of the lines."""
     clamped: bool
 
 
@@ -127,8 +129,6 @@ class DepthwiseLanes(Kernel):
                 f"along no axis is the stride {op.window.stride} 1 or 2 and a line short enough for a strip of "
                 f"scratch{room}"
             )
-        if site.compact:
-            return "its weights take four times the flash"
         problem = lanes_why_not(np.pad(line_weights(site, best[0].along).reshape(-1, 3), ((0, 0), (0, 1))))
         return problem or why_not(site, requantization(site, tap_weights(site), clamp_of(op)))
 
@@ -145,13 +145,17 @@ class DepthwiseLanes(Kernel):
         assert products is not None
         raster = lines.along == 1 and not same
         context = DepthwiseLanesContext(
-            lines.stride[1], str(products.form), "strips" if raster else "channels", clamped=not clamp.is_natural
+            stride=lines.stride[1],
+            products=str(products.form),
+            walk="strips" if raster else "channels",
+            odd=lines.out_size[1] % 2 == 1,
+            clamped=not clamp.is_natural,
         )
         fields = self._fields(site, lines, strip)
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=("pair", f"products:{products.form}", f"paired:{lines.stride[1]}", f"lines:{products.form}"),
+            inner=("wide", "pair", f"products:{products.form}", f"paired:{lines.stride[1]}", f"lines:{products.form}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=lines.strip_bytes(strip),
@@ -208,12 +212,13 @@ class DepthwiseLanes(Kernel):
 
 
 def _pack(site: Site, lines: PairedLines) -> Array:
-    """Per channel: T and H at the start, nine weights, requantization."""
+    """Per channel: bias, nine weights and three zeros, requantization."""
     weights = tap_weights(site)
     r = requantization(site, weights, clamp_of(site.op))
     products = short_products(site, r)
     assert products is not None
-    both = words(r.bias + (r.bias << 16)), words(r.bias)
+    padded = np.zeros((len(weights), 12), np.int8)
+    padded[:, :9] = line_weights(site, lines.along)
     tail = products.stream(np.arange(len(weights)))
-    stream: Array = np.column_stack([*both, words(line_weights(site, lines.along)), tail]).astype(np.uint32).ravel()
+    stream: Array = np.column_stack([words(r.bias), padded.view(np.uint32), tail]).astype(np.uint32).ravel()
     return stream

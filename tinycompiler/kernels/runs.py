@@ -29,6 +29,10 @@ ROW_BY_ROW = (Elementwise, Comparison, Logic, Unary)
 WINDOWED = (Conv2D, DepthwiseConv2D, Pool2D)
 ROW_COST = 60
 """Instructions that finding the next row, and its neighbours, takes: counted on a Cortex-M4, to within a half."""
+LONE_PIXEL = {"dsp": (0.35, 1.2), "scalar": (0.1, 0.1)}
+"""Instructions per MAC more where a row of a convolution has one pixel, which shares its weights with no second one:
+of channels in whole words, and of others. Counted on Cortex-M4 and M0+, to within a half.
+"""
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,14 @@ def upright(site: Site) -> Site:
         return site
     graph = replace(site.graph, tensors={**site.graph.tensors, **{t.name: t for t in turned}})
     return replace(site, graph=graph, node=node)
+
+
+def lone_pixels(site: Site, isa: str) -> int:
+    """Instructions more for the pixels of an image that was turned, each a row by itself."""
+    x, y = site.inputs[0], site.outputs[0]
+    if not isinstance(site.op, Conv2D) or y.shape[2] > 1:
+        return 0
+    return int(site.graph.macs(site.node) * LONE_PIXEL[isa][x.shape[3] % 4 > 0])
 
 
 def _turned(tensor: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ ALIGNMENT = 4
 """Of tensors, in bytes: kernels load words, and LDM faults on an address that is not a multiple of 4."""
 
 TOGETHER = 16
-"""Bytes that are all read before the first of them is written."""
+"""Bytes that are all read before the first of them is written, at least."""
 
 
 def parts_of(graph: Graph) -> dict[str, tuple[str, int]]:
@@ -116,4 +116,5 @@ class MoveDown(Kernel):
         ends = [(n, min(n + TOGETHER, y.bytes)) for n in range(0, y.bytes, TOGETHER)]
         order = [Touch(((x.name, start + a, start + b),), ((y.name, a, b),), apart=True) for a, b in ends]
         words = start % 4 == 0 and y.bytes % 4 == 0
-        return Lowered((), MoveDownContext(words), (Invocation((x.name, y.name), fields),), order=tuple(order))
+        move = Invocation((x.name, y.name), fields)
+        return Lowered(("move",) * words, MoveDownContext(words), (move,), order=tuple(order))

@@ -73,8 +73,6 @@ class ConvWinograd(Kernel):
             return f"the kernel is {window.kernel}, its stride {window.stride}; 3x3 of stride 1 is supported"
         if channels % 4 or channels > 4 * MOST_GROUPS:
             return f"there are {channels} input channels; multiples of 4 up to {4 * MOST_GROUPS} are supported"
-        if site.compact:
-            return "its weights take 3.6 times the flash"
         cost, other = winograd_cost(site), direct_cost(site)
         if cost >= other:
             return f"patch by patch it is no faster (about {cost:,} to {other:,} instructions)"

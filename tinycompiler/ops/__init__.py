@@ -20,7 +20,7 @@ from tinycompiler.ops.comparison import (
 from tinycompiler.ops.convolution import Conv2D, DepthwiseConv2D, Padding, Window
 from tinycompiler.ops.difference import Maximum, Minimum, SquaredDifference
 from tinycompiler.ops.elementwise import Add, Elementwise, Mul, Sub
-from tinycompiler.ops.fully_connected import FullyConnected
+from tinycompiler.ops.fully_connected import FullyConnected, PartialSums
 from tinycompiler.ops.matmul import BatchMatMul, DynamicFullyConnected
 from tinycompiler.ops.movement import (
     Assign,
@@ -204,6 +204,7 @@ __all__ = [
     "Pack",
     "Pad",
     "Padding",
+    "PartialSums",
     "Prelu",
     "Quantize",
     "ReduceMax",

@@ -93,14 +93,48 @@ class FullyConnected(Op):
         units, depth = weights.shape
         rows = (signed(values[0]) - x.zero_point).reshape(-1, depth)
         accumulators = rows @ signed(values[1]).T + bias_of(inputs, values, units)
-        scales = real_scales(inputs, outputs)
-        if numerics is Numerics.LITERT:
-            scaled = multiply_in_double(accumulators, np.array(scales)) + y.zero_point
-            result: Array = self.clamp(scaled).astype(y.dtype.numpy)
-        elif y.dtype is DType.INT16:
-            chosen = tuple(quantize_multiplier(s) for s in scales)
+        if numerics is Numerics.TFLM and y.dtype is DType.INT16:
+            chosen = tuple(quantize_multiplier(s) for s in real_scales(inputs, outputs))
             result = int16.requantize(accumulators, chosen, int16.accumulator(inputs, self.bias_type), self.clamp)
         else:
-            chosen = tuple(quantize_multiplier(s) for s in scales)
-            result = requantize(accumulators, chosen, y.zero_point, self.clamp)
+            result = rescaled(accumulators, inputs, outputs, self.clamp, numerics)
         return (result.reshape(y.shape),)
+
+
+def rescaled(accumulators: Ints, inputs: Tensors, outputs: Tensors, clamp: Clamp, numerics: Numerics) -> Array:
+    """Accumulators (batches, units) as outputs: in double, or int8 rounded twice."""
+    scales, y = real_scales(inputs, outputs), outputs[0]
+    if numerics is Numerics.LITERT:
+        result: Array = clamp(multiply_in_double(accumulators, np.array(scales)) + y.zero_point).astype(y.dtype.numpy)
+        return result
+    return requantize(accumulators, tuple(quantize_multiplier(s) for s in scales), y.zero_point, clamp)
+
+
+@dataclass(frozen=True)
+class PartialSums(Op):
+    """x (k), weights (units, k), and the sums so far where there are some -> int32 sums: no file has it, see splits.py.
+
+    `total`: the sums are all there, of which every |accumulator| is at most `reach`; with a bias, they become outputs.
+    """
+
+    name: ClassVar[str] = "FULLY_CONNECTED"
+    shape: Shape
+    total: bool = False
+    clamp: Clamp = field(default_factory=Clamp)
+    reach: tuple[int, ...] = ()
+
+    def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
+        return (self.shape,)
+
+    def macs(self, inputs: Tensors, outputs: Tensors) -> int:
+        return inputs[1].elements
+
+    def why_not(self, inputs: Tensors, outputs: Tensors) -> str | None:
+        return None
+
+    def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
+        sums = (signed(values[0]) - inputs[0].zero_point).reshape(1, -1) @ signed(values[1]).T
+        for more in values[2:]:
+            sums = sums + signed(more).reshape(1, -1)
+        result = rescaled(sums, inputs, outputs, self.clamp, numerics) if self.total else sums.astype(np.int32)
+        return (result.reshape(self.shape),)

@@ -1,6 +1,8 @@
 """Nodes that change nothing: reshapes to the same shape, paddings by nothing, tables that are the identity, joins of
-one.
+one. Of several reshapes on end, as around each layer of a 1-D network, the last one reads what the first one does.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,13 +15,17 @@ from tinycompiler.passes.rewriting import renamed
 def drop_identities(graph: Graph) -> Graph:
     """Readers of such a node's output read its input; a node that makes an output of the network stays."""
     dropped: dict[str, str] = {}
+    shown: dict[str, str] = {}
     kept = []
     for node in graph.nodes:
+        if isinstance(node.op, Reshape):
+            shown[node.outputs[0]] = shown.get(node.inputs[0], node.inputs[0])
+            node = replace(node, inputs=(shown[node.outputs[0]], *node.inputs[1:]))
         if _changes_nothing(graph, node) and node.outputs[0] not in graph.results:
             dropped[node.outputs[0]] = node.inputs[0]
         else:
             kept.append(node)
-    return graph.with_nodes(renamed(kept, dropped)) if dropped else graph
+    return graph.with_nodes(renamed(kept, dropped)) if kept != list(graph.nodes) else graph
 
 
 def _changes_nothing(graph: Graph, node: Node) -> bool:

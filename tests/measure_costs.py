@@ -1,0 +1,169 @@
+"""Measures what kernels cost: `python -m tests.measure_costs` writes tinycompiler/costs.json (a few minutes).
+
+For every kernel with a faster or slower sibling: networks of one operator, several shapes each, on one board of each
+kind of core, counted in the emulator. What is written are the weights of the work in `costs.work` with which the sum is
+nearest to the counted figures (no weight below zero, relative differences), the largest relative difference, and the
+bytes of code that a program with this kernel has more than one with none.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests import models
+from tests.draws import Case
+from tests.programs import joined, merged, program_of
+from tinycompiler import costs
+from tinycompiler.board import Board, load
+from tinycompiler.build import build
+from tinycompiler.emulators import run
+from tinycompiler.graph import Graph
+from tinycompiler.kernels import Calls, Wishes, lower, options
+from tinycompiler.ops import Numerics
+from tinycompiler.progress import Progress
+
+BOARDS = ("nucleo_l4r5zi", "nucleo_f207zg", "rpi_pico")
+Floats = NDArray[np.float64]
+
+
+def cases() -> list[Case]:
+    """Operators whose kernels are a choice, over the shapes that networks for such cores have."""
+
+    def each(make: Any, *told: dict[str, Any], activation: str = "RELU6") -> Iterator[Case]:
+        for seed, more in enumerate(told):
+            yield Case(make, seed, {"activation": activation, **more})
+
+    sizes = ((1, 6, 6, 16), (1, 8, 8, 32), (1, 12, 12, 8), (1, 5, 5, 64), (1, 16, 16, 4), (1, 10, 9, 13))
+    more = ({"filters": f, "kernel": (k, k)} for k in (1, 3) for f in (8, 24))
+    dense = [{"shape": shape, **told} for told in more for shape in sizes]
+    thin = [{"shape": (1, 24, 24, c), "filters": 8, "kernel": (3, 3), "stride": (2, 2)} for c in (1, 3)]
+    deep = [{"shape": s, "kernel": k, "stride": (n, n)} for s in sizes for k in ((3, 3), (5, 1)) for n in (1, 2)]
+    flat = [{"shape": (1, c), "units": u} for c in (16, 64, 256) for u in (1, 4, 32, 64)]
+    grouped = [
+        {"shape": (1, n, n, c), "filters": f, "kernel": (k, k), "groups": g}
+        for n, c, f, g in ((8, 16, 16, 4), (8, 32, 16, 2), (5, 12, 24, 3), (10, 8, 8, 2))
+        for k in (1, 3)
+    ]
+    element = [{"shape": s} for s in (*sizes, (1, 64), (1, 200), (1, 16, 16, 8))]
+    pools = [{"shape": s, "kernel": (k, k), "stride": (k, k)} for s in sizes for k in (2, 4)]
+    return [
+        *each(models.conv_2d, *dense, *thin, *grouped),
+        *each(models.depthwise_conv_2d, *deep),
+        *each(models.fully_connected, *flat),
+        *each(models.add, *element),
+        *each(models.mul, *element),
+        *each(models.max_pool_2d, *pools, activation="NONE"),
+        *each(models.average_pool_2d, *pools, activation="NONE"),
+    ]
+
+
+def forced(graph: Graph, board: Board) -> Iterator[tuple[str, Graph]]:
+    """The network of one operator once for each kernel, with that kernel's name."""
+    [node] = graph.nodes
+    for call in options(graph, node, board.core):
+        yield call.kernel, graph
+
+
+def measured(pairs: Sequence[tuple[str, Graph]], board: Board) -> list[tuple[list[int], int, int]]:
+    """Work, instructions and cycles of each."""
+    graph = joined([graph for _, graph in pairs]).verify()
+    without = {
+        node.name: frozenset(c.kernel for c in options(graph, node, board.core)) - {kernel}
+        for node, (kernel, _) in zip(graph.nodes, pairs, strict=True)
+    }
+    calls = lower(graph, board.core, Wishes(without=without))
+    assert [call.kernel for call in calls.calls] == [kernel for kernel, _ in pairs]
+    size = sum(graph.tensors[name].bytes for name in graph.inputs)
+    elf = build(program_of(calls), board, vectors=[bytes(size)])
+    assert elf.memory.fits, str(elf.memory)
+    outcome = run(elf, board, count=True)
+    work = [costs.work(graph, node) for node in graph.nodes]
+    return list(zip(work, outcome.node_instructions, outcome.node_cycles, strict=True))
+
+
+def code_of(kernel: str, graph: Graph, board: Board) -> int:
+    """Bytes of code in a program of this one operator with this kernel."""
+    [node] = graph.nodes
+    others = frozenset(c.kernel for c in options(graph, node, board.core)) - {kernel}
+    return code(lower(graph, board.core, Wishes(without={node.name: others})), board)
+
+
+def code(calls: Calls, board: Board) -> int:
+    """Bytes, linked, with the firmware."""
+    size = sum(calls.graph.tensors[name].bytes for name in calls.graph.inputs)
+    return build(program_of(calls), board, vectors=[bytes(size)]).memory.flash.code
+
+
+def weights(rows: Floats, wanted: Floats) -> Floats:
+    """Not below zero, with the least sum of squared relative differences: what would be negative is left out."""
+    scaled, ones = rows / wanted[:, None], np.ones(len(wanted))
+    kept = list(range(rows.shape[1]))
+    while True:
+        found = np.linalg.lstsq(scaled[:, kept], ones, rcond=None)[0]
+        if (found >= 0).all() or len(kept) == 1:
+            result = np.zeros(rows.shape[1])
+            result[kept] = np.maximum(found, 0)
+            return result
+        kept.pop(int(np.argmin(found)))
+
+
+def groups(pairs: Sequence[tuple[str, Graph]], board: Board) -> Iterator[list[tuple[str, Graph]]]:
+    """As many together as a board holds."""
+    room = min(ram.size for ram in board.regions if ram.kind == "ram" and ram.default) // 3
+    group: list[tuple[str, Graph]] = []
+    used = 0
+    for pair in pairs:
+        need = sum(t.bytes for t in pair[1].tensors.values())
+        if group and used + need > room:
+            yield group
+            group, used = [], 0
+        group.append(pair)
+        used += need
+    yield group
+
+
+def table(board_name: str) -> dict[str, Any]:
+    """The costs of all kernels that are a choice on that board's core."""
+    board = load(board_name)
+    graphs = [merged([case], Numerics.LITERT) for case in cases()]
+    pairs = [pair for graph in graphs for pair in forced(graph, board)]
+    progress, found = Progress(), []
+    for number, group in enumerate(groups(pairs, board)):
+        progress(f"{board_name}: {number}")
+        found += measured(group, board)
+    progress.done()
+    first = dict(reversed(pairs))
+    bare = code(lower(bare_graph(), board.core), board)
+    result = {}
+    for kernel in sorted({kernel for kernel, _ in pairs}):
+        chosen = [figures for (name, _), figures in zip(pairs, found, strict=True) if name == kernel]
+        rows = np.array([work for work, _, _ in chosen], np.float64)
+        entry: dict[str, Any] = {"code": max(0, code_of(kernel, first[kernel], board) - bare)}
+        for what, column in (("instructions", 1), ("cycles", 2)):
+            wanted = np.array([figures[column] for figures in chosen], np.float64)
+            found_weights = weights(rows, wanted)
+            entry[what] = [float(f"{w:.4g}") for w in found_weights]
+            entry[f"{what} off by"] = round(float(np.abs(rows @ found_weights / wanted - 1).max()), 2)
+        result[kernel] = {**entry, "samples": len(chosen)}
+    return result
+
+
+def bare_graph() -> Graph:
+    """A network of next to no code."""
+    return replace(merged([Case(models.relu, 0, {"shape": (1, 4)})], Numerics.LITERT), name="bare")
+
+
+def main() -> int:
+    found = {load(name).core.cost_table: table(name) for name in BOARDS}
+    Path(costs.__file__).with_name("costs.json").write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

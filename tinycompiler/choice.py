@@ -1,0 +1,137 @@
+"""Which kernel each node gets: the fastest choice within the flash, the smallest, or a middle.
+
+Kernels stand best first, and by themselves nodes take the first that does not refuse (kernels/). Here the later ones
+are looked at too: they are slower, and take less code or smaller weights. Code that nodes share is counted once, so
+nodes cannot be decided one by one: for every set of kernels that a program may have the code of, each node's choices
+are merged into the front of (flash, cycles), and the fronts of all sets into one. That is exact; it stays small since
+few kernels are a choice, and what is dominated is dropped at every node.
+
+Estimates are measured ones (costs.py); the verdict on the fit is taken on the linked file as ever.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from tinycompiler.board import Core
+from tinycompiler.costs import costs, cycles
+from tinycompiler.graph import Graph
+from tinycompiler.kernels import options
+from tinycompiler.ops import Reshape
+
+LEVELS = {"speed": "-O2", "balanced": "-O2", "size": "-Os"}
+"""What a choice may aim at, and the C compiler's optimization for it."""
+MOST_KERNELS = 8
+"""Kernels whose code may be in the program or not; of more, those that are a choice for the fewest nodes always may."""
+MOST_STATES = 3_000
+"""Of a front while it grows; larger ones are thinned evenly by their flash, and the choice is then no longer proven."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A kernel for a node, in estimated cycles and bytes of constants; its code is counted with the kernel."""
+
+    kernel: str
+    cycles: float
+    constants: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel for every node that has several, and what the whole network then takes, estimated."""
+
+    kernels: Mapping[str, str]
+    cycles: float
+    flash: int
+    """Bytes of code and constants, without the firmware."""
+
+    def without(self, found: Mapping[str, Sequence[Option]]) -> dict[str, frozenset[str]]:
+        """By node, the kernels that are better than the chosen one, and not to be taken."""
+        result = {}
+        for node, kernel in self.kernels.items():
+            names = [option.kernel for option in found[node]]
+            if names.index(kernel):
+                result[node] = frozenset(names[: names.index(kernel)])
+        return result
+
+
+def options_of(graph: Graph, core: Core) -> dict[str, list[Option]]:
+    """The kernels of every node that has code, best first. A later one is never taken for faster than one before."""
+    found: dict[str, list[Option]] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Reshape):
+            continue
+        listed: list[Option] = []
+        for call in options(graph, node, core):
+            estimated = cycles(graph, node, call.kernel, core) or 0.0
+            slowest = max((option.cycles for option in listed), default=0.0)
+            listed.append(
+                Option(call.kernel, max(estimated, slowest), sum({c.key: c.size for c in call.constants}.values()))
+            )
+        if listed:
+            found[node.name] = listed
+    return found
+
+
+def front(found: Mapping[str, Sequence[Option]], core: Core) -> list[Choice]:
+    """All choices that none is better than in both flash and cycles, the smallest first."""
+    table = costs(core)
+    code = {name: cost.code for name, cost in table.items()}
+    free = {node: listed for node, listed in found.items() if len(listed) > 1}
+    forced = {listed[0].kernel for listed in found.values() if len(listed) == 1}
+    fixed = sum(listed[0].constants for listed in found.values() if len(listed) == 1)
+    fixed += sum(code.get(kernel, 0) for kernel in forced)
+    steady = sum(listed[0].cycles for listed in found.values() if len(listed) == 1)
+    states: list[Choice] = []
+    for allowed in _sets(free, forced):
+        extra = sum(code.get(kernel, 0) for kernel in allowed - forced)
+        states += _within(free, allowed, Choice({}, steady, fixed + extra))
+    return _undominated(states)
+
+
+def _sets(free: Mapping[str, Sequence[Option]], forced: set[str]) -> Iterator[frozenset[str]]:
+    """The sets of kernels whose code is in the program."""
+    uses: dict[str, int] = {}
+    for listed in free.values():
+        for option in listed:
+            uses[option.kernel] = uses.get(option.kernel, 0) + 1
+    optional = sorted((kernel for kernel in uses if kernel not in forced), key=lambda kernel: (-uses[kernel], kernel))
+    always = forced | set(optional[MOST_KERNELS:])
+    for count in range(min(len(optional), MOST_KERNELS) + 1):
+        for chosen in combinations(optional[:MOST_KERNELS], count):
+            yield frozenset(always | set(chosen))
+
+
+def _within(free: Mapping[str, Sequence[Option]], allowed: frozenset[str], start: Choice) -> list[Choice]:
+    """The front with the code of these kernels, which `start` has counted; empty where a node has none of them."""
+    states = [start]
+    for node, listed in free.items():
+        usable = [option for option in listed if option.kernel in allowed]
+        states = _undominated(
+            Choice({**s.kernels, node: o.kernel}, s.cycles + o.cycles, s.flash + o.constants)
+            for s in states
+            for o in usable
+        )
+        if len(states) > MOST_STATES:
+            states = states[:: -(-len(states) // MOST_STATES)]
+    return states
+
+
+def _undominated(choices: Iterator[Choice] | list[Choice]) -> list[Choice]:
+    kept: list[Choice] = []
+    for choice in sorted(choices, key=lambda c: (c.flash, c.cycles)):
+        if not kept or choice.cycles < kept[-1].cycles:
+            kept.append(choice)
+    return kept
+
+
+def pick(choices: Sequence[Choice], aim: str, flash: int | None) -> Choice:
+    """Of a front: `speed` the fastest within `flash` bytes, `size` the smallest, `balanced` the one with the least
+    product of flash and cycles, also within; the smallest where none is.
+    """
+    fitting = [choice for choice in choices if flash is None or choice.flash <= flash]
+    if aim == "size" or not fitting:
+        return choices[0]
+    if aim == "balanced":
+        return min(fitting, key=lambda choice: choice.flash * choice.cycles)
+    return fitting[-1]

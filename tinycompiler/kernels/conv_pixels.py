@@ -1,0 +1,111 @@
+"""CONV_2D and FULLY_CONNECTED on cores without DSP, where flash is short: two pixels in the halves of a word.
+
+As kernels/conv_lanes.py, but it is the column that holds two values in a word, one of either pixel, and a weight stays
+a byte: slower, since every weight is loaded by an instruction of its own, and none for one pixel alone.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.conv_lanes import geometry_fields, lanes_why_not
+from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry, one_group
+from tinycompiler.kernels.order import by_pixels, by_windows
+from tinycompiler.kernels.requantize import Requantization, requantization
+from tinycompiler.kernels.short_products import ShortProducts, short_products, why_not
+from tinycompiler.ops import Conv2D, FullyConnected
+from tinycompiler.ops.base import Ints
+from tinycompiler.tensor import Array, DType
+
+
+@dataclass(frozen=True)
+class PixelsContext(Context):
+    """Variables of kernels/conv_pixels.c.j2."""
+
+    products: str
+    """See short_products.Form."""
+    pointwise: bool
+    """The taps of a pixel are its own channels, one after another."""
+    kernel_height: int
+    odd: bool
+    """So is the number of output channels."""
+    clamped: bool
+    rowwise: bool = False
+    """One row of outputs, from row pointers."""
+
+
+class ConvPixels(Kernel):
+    """Runs everywhere; two output channels of two pixels."""
+
+    name = "conv_2d_s8_pixels"
+    template = "conv_pixels"
+    ops = (Conv2D, FullyConnected)
+    types = (DType.INT8,)
+
+    def is_for(self, site: Site) -> bool:
+        """Several groups are the matter of kernels/grouped.py."""
+        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
+
+    def why_not(self, site: Site) -> str | None:
+        g = geometry(site)
+        if g.out_w < 2 or g.out_c < 2:
+            return f"there are {g.out_w} pixels in a row and {g.out_c} output channels; 2 or more of both are supported"
+        scratch = 4 * round_up(g.taps, 4)
+        if site.limit is not None and scratch > site.limit:
+            return f"a column takes {scratch:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
+        weights = flat_weights(site)
+        return lanes_why_not(weights) or why_not(site, requantization(site, weights, clamp_of(site.op)))
+
+    def lower(self, site: Site) -> Lowered:
+        g, clamp = geometry(site), clamp_of(site.op)
+        x, y = site.inputs[0], site.outputs[0]
+        weights = flat_weights(site)
+        r = requantization(site, weights, clamp)
+        products = short_products(site, r)
+        assert products is not None
+        context = PixelsContext(
+            products=str(products.form),
+            pointwise=g.pointwise,
+            kernel_height=g.window.kernel[0],
+            odd=g.out_c % 2 == 1,
+            clamped=not clamp.is_natural,
+        )
+        fields = {"stream": Constant(pack(weights, r, products)), **geometry_fields(g, x.zero_point)}
+        if context.clamped:
+            fields |= {"low": clamp.low, "high": clamp.high}
+        order = (
+            by_pixels(x, y, g.out_w, together=2, apart=True)
+            if g.pointwise
+            else by_windows(x, y, g.window, together=2, apart=True)
+        )
+        return Lowered(
+            inner=("wide", "raise", f"products:{products.form}", f"pixels:{products.form}"),
+            context=context,
+            invocations=(Invocation((x.name, y.name), fields),),
+            scratch=4 * round_up(g.taps, 4),
+            order=order,
+        )
+
+    def lower_row(self, site: Site) -> Lowered | None:
+        lowered = self.lower(site)
+        assert isinstance(lowered.context, PixelsContext)
+        if lowered.context.pointwise:
+            return None
+        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
+
+
+def pack(weights: Ints, r: Requantization, products: ShortProducts) -> Array:
+    """Per two channels: biases; for every two taps two weights of either; either's requantization. A last odd channel
+    comes with the one before it again.
+    """
+    channels, taps = weights.shape
+    starts = np.minimum(np.arange(0, channels, 2), channels - 2)
+    pairs = starts[:, np.newaxis] + np.arange(2)
+    padded = np.zeros((channels, round_up(taps, 4)), np.int8)
+    padded[:, :taps] = weights
+    taken = padded[pairs].reshape(len(pairs), 2, -1, 2).transpose(0, 2, 1, 3)  # (pair, two taps, channel, tap)
+    bytes_of = np.ascontiguousarray(taken).reshape(len(pairs), -1).view(np.uint32)
+    tails = products.stream(pairs.ravel()).reshape(len(pairs), -1)
+    stream: Array = np.column_stack([words(r.bias[pairs]), bytes_of, tails]).astype(np.uint32).ravel()
+    return stream
