@@ -1,4 +1,4 @@
-"""Kernels for networks over time: evenly spaced taps, and matrix times vector; over shapes, on the host and on boards."""
+"""Kernels for networks over time: evenly spaced taps, and matrix times vector; over shapes, on host and boards."""
 
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ def extremes() -> list[Case]:
         both: dict[str, Any] = {"weights": long, "kernel": (33, 1), "shape": (1, 35, 1, 6), **told}
         cases.append(Case(models.depthwise_conv_2d, seed, both))
         for units in (8, 1):
-            cases.append(Case(models.fully_connected, seed, {"weights": deep[:units], "shape": (1, 500), "units": units}))
+            flat: dict[str, Any] = {"weights": deep[:units], "shape": (1, 500), "units": units}
+            cases.append(Case(models.fully_connected, seed, flat))
     return cases
 
 
@@ -127,7 +128,7 @@ def test_taps_that_are_zero_at_the_ends_are_left_out(live: str, first: int, coun
         (Case(models.fully_connected, 0, {"units": 5}), VECTOR, "there are 5 output channels"),
         (Case(models.fully_connected, 0, {"units": 5}), DOT, "there are 5 output channels; one is supported"),
         (Case(models.fully_connected, 0, {"shape": (2, 8), "units": 6}), VECTOR, "there are 2 output pixels"),
-        (Case(models.conv_2d, 0, {"shape": (1, 3, 5, 4), "stride": (3, 5), "padding": "VALID"}), VECTOR, "5 pixels wide"),
+        (Case(models.conv_2d, 0, {"shape": (1, 3, 5, 4), "padding": "VALID", "stride": (3, 5)}), VECTOR, "5 pixels"),
     ],
 )
 def test_refusals(case: Case, kernel: str, why: str) -> None:

@@ -119,6 +119,7 @@ REFUSALS: dict[str, tuple[Case, str]] = {
     "kernel": (image(models.depthwise_conv_2d, 1, (1, 5, 5, 3), kernel=(3, 2)), "the kernel is (3, 2)"),
     "dilation": (image(models.depthwise_conv_2d, 1, (1, 9, 9, 3), dilation=(2, 2)), "with dilation (2, 2)"),
     "multiplier": (image(models.depthwise_conv_2d, 1, (1, 5, 5, 3), multiplier=2), "the depth multiplier is 2"),
+    "one output": (image(models.depthwise_conv_2d, 1, (1, 1, 1, 3)), "an output of (1, 1) is faster pixel by pixel"),
     "stride": (image(models.depthwise_conv_2d, 1, (1, 9, 9, 3), stride=(3, 3)), "is the stride (3, 3) 1 or 2"),
 }
 

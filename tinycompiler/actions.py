@@ -26,6 +26,7 @@ from tinycompiler.memory import draw
 from tinycompiler.ops import Numerics
 from tinycompiler.output import read as read_output
 from tinycompiler.output import write
+from tinycompiler.pareto import pareto
 from tinycompiler.passes import optimize
 from tinycompiler.passes.edges import file_inputs
 from tinycompiler.planning import Goals
@@ -94,6 +95,9 @@ def compile_(options: Namespace) -> Outcome:
     if options.stop in ("graph", "calls", "plan", "program"):
         progress.done()
         return _stopped(options.stop, compiled)
+    if options.pareto:
+        progress.done()
+        return Outcome(*pareto(options, compiled, lambda goals: _compiled(options, board, goals)))
     vectors = random_vectors(compiled.graph, 1, 0)
     progress("building firmware")
     compiled, elf, missing = _linked(compiled, vectors)
@@ -227,15 +231,16 @@ def doctor(_: Namespace) -> Outcome:
 # What the commands share.
 
 
-def _compiled(options: Namespace, board: Board) -> Compiled:
-    """The program, as the options wish it."""
+def _compiled(options: Namespace, board: Board, goals: Goals | None = None) -> Compiled:
+    """The program, as the options wish it, or with these goals."""
+    usual = Goals(not options.no_fusion, options.max_slowdown, options.arena_budget, aim=options.optimize)
     return compile_model(
         options.model,
         board,
         Numerics(options.numerics),
         io=options.io,
         signature=options.signature,
-        goals=Goals(not options.no_fusion, options.max_slowdown, options.arena_budget, aim=options.optimize),
+        goals=goals or usual,
         place=options.place,
         flash=options.flash_budget,
         ram=options.ram_budget,

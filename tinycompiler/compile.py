@@ -81,7 +81,8 @@ def compile_model(
     unpruned = optimize(with_io(network, io), PASSES[:pruning])
     graph = optimize(unpruned, PASSES[pruning:])
     board, places = with_places(board, graph, place)
-    goals = replace(goals, places=places, flash=board.capacity(board.flash) - FIRMWARE, tight=ram is not None)
+    room = board.capacity(board.flash) - FIRMWARE
+    goals = replace(goals, places=places, flash=min(room, goals.flash or room), tight=ram is not None)
     planned = plan(graph, board.core, goals)
     calls, layout = planned.calls, planned.layout
     program = emit(calls, layout, source, level=goals.level)

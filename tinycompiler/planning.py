@@ -114,10 +114,12 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     graph = give_room(graph, core)
     found = options_of(graph, core)
     choices = front(found, core)
-    chosen = Wishes(without=pick(choices, goals.aim, goals.flash).without(found)) if choices else Wishes()
+    chosen = Wishes(plain=goals.aim == "size")
+    if choices:
+        chosen = replace(chosen, without=pick(choices, goals.aim, goals.flash).without(found))
     usual = _best(graph, core, chosen, goals)
     if usual.layout.plan.excess and choices:
-        smallest = _best(graph, core, Wishes(without=choices[0].without(found)), goals)
+        smallest = _best(graph, core, replace(chosen, without=choices[0].without(found)), goals)
         usual = min(usual, smallest, key=lambda planned: planned.cost)
     if goals.budget is None or usual.arena <= goals.budget:
         return usual

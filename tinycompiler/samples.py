@@ -156,7 +156,8 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "EXPAND_DIMS": _moved(ops.Reshape((1, 1, 4)), ROW, (1, 1, 4)),
         "FILL": _moved(ops.Fill((3, 4)), (), (3, 4)),
         "FULLY_CONNECTED": (
-            *_weighted(ops.FullyConnected(), (3, 4), (1, 3), ROW),
+            *_weighted(ops.FullyConnected(), (4, 4), (1, 4), ROW),
+            replace(_weighted(ops.FullyConnected(), (1, 4), (1, 1), ROW)[0], note="to one output"),
             Sample(ops.DynamicFullyConnected(), (ROW, (3, 4)), ((1, 3),), note="weights computed"),
         ),
         "GATHER": _moved(ops.Gather(1, (2, 0), (2,)), ROW, (1, 2)),

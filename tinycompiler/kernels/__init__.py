@@ -14,6 +14,7 @@ from tinycompiler.kernels.cast import CastScalar
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.kernels.conv_pixels import ConvPixels
 from tinycompiler.kernels.conv_scalar import ConvScalar
+from tinycompiler.kernels.conv_vector import ConvDot, ConvVector
 from tinycompiler.kernels.convolution import ConvDsp
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
 from tinycompiler.kernels.depthwise_lanes import DepthwiseLanes
@@ -54,6 +55,8 @@ from tinycompiler.ops import Reshape
 
 KERNELS: tuple[Kernel, ...] = (
     ConvWinograd(),
+    ConvDot(),
+    ConvVector(),
     ConvDsp(),
     ConvLanes(),
     ConvPixels(),
@@ -169,15 +172,12 @@ class Wishes:
     """Nodes that follow each other, to be computed row by row."""
     without: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Kernels that are not to be taken, since flash is kept for what gains more by it."""
+    plain: bool = False
+    """Whether code is dearer than time: see Site."""
 
     def site(self, graph: Graph, node: Node) -> Site:
-        return Site(
-            graph,
-            node,
-            self.spare.get(node.name, 0),
-            self.limits.get(node.name),
-            self.without.get(node.name, frozenset()),
-        )
+        spare, limit = self.spare.get(node.name, 0), self.limits.get(node.name)
+        return Site(graph, node, spare, limit, self.without.get(node.name, frozenset()), self.plain)
 
 
 def lower(graph: Graph, core: Core, wishes: Wishes = Wishes()) -> Calls:

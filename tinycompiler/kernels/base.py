@@ -112,6 +112,8 @@ class Site:
 
     without: frozenset[str] = frozenset()
     """Kernels that are not to be taken, see choice.py."""
+    plain: bool = False
+    """Whether code is dearer than time: inner loops have no forms for special cases beside the general one."""
 
     def scratch(self, usual: int, most: int) -> int:
         """Bytes that a kernel may take: `usual` even where that raises the peak, up to `most` where they are spare."""

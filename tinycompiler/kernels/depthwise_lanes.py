@@ -26,6 +26,8 @@ from tinycompiler.tensor import Array, DType
 SCRATCH = 1024
 """Bytes that a plane may take; more where the arena has them to spare at this step."""
 MOST_SCRATCH = 8192
+PIXEL_COST = 240
+"""Instructions of the kernel that goes pixel by pixel, for an output."""
 LARGEST_LINE = 2048
 """Bytes that the plane of a single line may take even where that raises the peak."""
 
@@ -72,12 +74,15 @@ class PairedLines:
         return max(fitting, default=1)
 
     def cost(self, strip: int, *, keeps: bool) -> int:
-        """Instructions for a channel on M0+, to within some 10 %: pairs, lines, rows of the plane."""
+        """Instructions for a channel on M0+, to within some 5 %: pairs, lines, rows of the plane; `keeps`: rows that
+        strips share are moved and not made again.
+        """
         lines, strips = self.out_size[0], -(-self.out_size[0] // strip)
         shared = (strips - 1) * max(3 - self.stride[0], 0)
         rows = (lines - 1) * self.stride[0] + 3 + (0 if keeps else shared)
-        pairs = (self.out_size[1] + 1) // 2
-        return lines * (88 * pairs + 90 + 50 * (self.out_size[1] % 2)) + rows * (7 * self.pitch + 150)
+        pairs, odd = (self.out_size[1] + 1) // 2, self.out_size[1] % 2
+        row = 7 * self.pitch + 80 + 45 * (self.stride[1] - 1)
+        return lines * (88 * pairs + 40 + 40 * odd) + rows * row + strips * 150
 
 
 def paired_lines(site: Site, along: int) -> PairedLines:
@@ -129,6 +134,10 @@ class DepthwiseLanes(Kernel):
                 f"along no axis is the stride {op.window.stride} 1 or 2 and a line short enough for a strip of "
                 f"scratch{room}"
             )
+        size, cost = y.shape[1:3], best[0].cost(best[1], keeps=takes_over(x, y))
+        other = size[0] * size[1] * PIXEL_COST
+        if cost > other and site.limit is None:  # with little memory, it counts that this one works in place
+            return f"an output of {size} is faster pixel by pixel (about {other:,} to {cost:,} instructions a channel)"
         problem = lanes_why_not(np.pad(line_weights(site, best[0].along).reshape(-1, 3), ((0, 0), (0, 1))))
         return problem or why_not(site, requantization(site, tap_weights(site), clamp_of(op)))
 

@@ -173,6 +173,8 @@ class Rearrange(Kernel):
         fill, y = site.op.fill(site.outputs), site.outputs[0]
         if len(set(fill_bytes(fill, y))) > 1:
             return f"filling with {fill} of type {y.dtype.value} is not supported: its bytes are not all the same"
+        if any(state.joined and y.name in (state.joined, state.next) for state in site.graph.states):
+            return "its output lies in the memory of what it is made of"
         return None
 
     def lower(self, site: Site) -> Lowered:

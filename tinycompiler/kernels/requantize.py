@@ -73,7 +73,7 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
             value, shift, np.array(real), reach, Clamp(clamp.low - y.zero_point, clamp.high - y.zero_point)
         )
         rounding, value = ("real", value) if proved is None else ("once", proved)
-    positive = clamp.low >= y.zero_point
+    positive = clamp.low >= y.zero_point and not site.plain
     return Requantization(rounding, folded, value, shift, reach, real, constant, positive)
 
 

@@ -1,0 +1,180 @@
+"""The choice of kernels against all choices there are, and what the user says of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import models
+from tests.commands import DIGITS, say
+from tests.draws import Case
+from tests.programs import assert_exact, merged, program_of, trials_of
+from tinycompiler import choice
+from tinycompiler.board import CORES, load
+from tinycompiler.build import build
+from tinycompiler.choice import Choice, Option, front, options_of, pick
+from tinycompiler.costs import Cost, costs, cycles
+from tinycompiler.emulators import run
+from tinycompiler.kernels import KERNELS, lower
+from tinycompiler.ops import Numerics
+from tinycompiler.pareto import Point, undominated
+
+CORE = CORES["cortex-m4f"]
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[dict[str, list[Option]], dict[str, int]]:
+    """Up to five nodes of up to three kernels, the later ones no faster; bytes of code of each kernel."""
+    found = {}
+    for node in range(draw(st.integers(1, 5))):
+        kernels = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
+        times = sorted(draw(st.integers(0, 40)) for _ in kernels)
+        found[f"n{node}"] = [Option(k, t, draw(st.integers(0, 30))) for k, t in zip(kernels, times, strict=True)]
+    return found, {name: draw(st.integers(0, 60)) for name in NAMES}
+
+
+def all_choices(found: Mapping[str, Sequence[Option]], code: Mapping[str, int]) -> list[tuple[int, float]]:
+    """(flash, cycles) of every way to give each node a kernel."""
+    return [
+        (
+            sum(o.constants for o in way) + sum(code[kernel] for kernel in {o.kernel for o in way}),
+            sum(o.cycles for o in way),
+        )
+        for way in product(*found.values())
+    ]
+
+
+@given(networks(), st.integers(0, 300))
+@settings(max_examples=300, deadline=None)
+def test_nothing_is_better(drawn: tuple[dict[str, list[Option]], dict[str, int]], flash: int) -> None:
+    found, code = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "costs", lambda _: {name: Cost((), (), size) for name, size in code.items()})
+        choices = front(found, CORE)
+    ways = all_choices(found, code)
+    best = sorted({w for w in ways if not any(o != w and o[0] <= w[0] and o[1] <= w[1] for o in ways)})
+    assert [(c.flash, c.cycles) for c in choices] == best
+    within = [w for w in ways if w[0] <= flash]
+    speed = pick(choices, "speed", flash)
+    assert (speed.cycles == min(w[1] for w in within)) if within else speed is choices[0]
+    assert pick(choices, "size", flash).flash == min(w[0] for w in ways)
+    balanced = pick(choices, "balanced", flash)
+    assert not within or balanced.flash * balanced.cycles == min(w[0] * w[1] for w in within)
+
+
+def test_what_is_left_out_leads_to_what_was_chosen() -> None:
+    found = {"n": [Option("a", 1, 9), Option("b", 2, 5), Option("c", 3, 1)], "m": [Option("a", 1, 1)]}
+    assert Choice({"n": "b"}, 0, 0).without(found) == {"n": frozenset({"a"})}
+    assert Choice({"n": "a"}, 0, 0).without(found) == {}
+
+
+def convolutions() -> list[Case]:
+    numbers = np.random.default_rng(0)
+    told = [
+        {"shape": (1, int(h), int(w), int(c)), "filters": int(f), "kernel": (int(k), int(k)), "activation": a}
+        for h, w, c, f, k, a in zip(
+            *(numbers.integers(low, high, 6) for low, high in ((4, 9), (4, 9), (1, 13), (1, 10), (1, 4))),
+            ("NONE", "RELU6", "RELU", "NONE", "RELU6", "NONE"),
+            strict=True,
+        )
+    ]
+    deep = [{"shape": (1, 9, 12, 8)}, {"shape": (1, 8, 8, 5), "stride": (2, 2)}]
+    return [
+        *(Case(models.conv_2d, i, t) for i, t in enumerate(told)),
+        *(Case(models.depthwise_conv_2d, i, t) for i, t in enumerate(deep)),
+        Case(models.fully_connected, 0, {"shape": (1, 21), "units": 7}),
+        Case(models.softmax, 0, {"shape": (1, 2)}),
+    ]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "rpi_pico"])
+def test_the_smallest_code_computes_the_same(board: str) -> None:
+    """Functions lie at other addresses then, and the assembly has to bear that."""
+    described = load(board)
+    graph = merged(convolutions(), Numerics.LITERT)
+    calls = lower(graph, described.core)
+    feeds = trials_of(graph)[0]
+    given = b"".join(np.ascontiguousarray(feeds[name]).tobytes() for name in graph.inputs)
+    elf = build(replace(program_of(calls), level="-Os"), described, vectors=[given])
+    [answer] = run(elf, described).outputs
+    tensors = [graph.tensors[name] for name in graph.outputs]
+    found = {t.name: np.frombuffer(d, t.dtype.numpy).reshape(t.shape) for t, d in zip(tensors, answer, strict=True)}
+    assert_exact(calls, convolutions(), feeds, found)
+
+
+def test_every_choice_has_its_figures() -> None:
+    """Kernels that have a sibling were measured: see tests/measure_costs.py."""
+    graph = merged(convolutions(), Numerics.LITERT)
+    for core in ("cortex-m0plus", "cortex-m3", "cortex-m4f", "cortex-m33f"):
+        for node, listed in options_of(graph, CORES[core]).items():
+            if len(listed) > 1 and "softmax" not in node:
+                assert all(option.cycles > 0 for option in listed), node
+        assert set(costs(CORES[core])) <= {kernel.name for kernel in KERNELS}, "of a kernel that is gone"
+
+
+def test_estimates_grow_with_the_work() -> None:
+    small, large = (
+        merged([Case(models.conv_2d, 0, {"shape": (1, n, n, 8), "filters": 8})], Numerics.LITERT) for n in (4, 16)
+    )
+    estimates = [cycles(g, g.nodes[0], "conv_2d_s8_dsp", CORE) for g in (small, large)]
+    assert None not in estimates
+    assert 8 < estimates[1] / estimates[0] < 32  # type: ignore[operator]
+
+
+def test_points_that_another_one_beats_are_not_shown() -> None:
+    figures = ((1, 1, 9), (2, 2, 9), (9, 1, 5))
+    points = [Point(flash, ram, 0, time, True, "") for flash, ram, time in figures]
+    points.append(Point(0, 0, 0, 0, False, "does not fit"))
+    assert undominated(points) == [points[2], points[0]]
+
+
+# What a user sees.
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("aim", ["speed", "balanced", "size"])
+def test_every_aim_is_exact(aim: str) -> None:
+    said = say("verify", DIGITS, "-b", "nucleo_l4r5zi", "-n", "1", "--optimize", aim)
+    assert said.code == 0, said.err
+    assert "EXACT" in said.out
+
+
+@pytest.mark.emulator
+def test_the_smallest_is_smaller() -> None:
+    flash = {
+        aim: say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json", "--optimize", aim).json["memory"]["flash"]["code"]
+        for aim in ("speed", "size")
+    }
+    assert flash["size"] < flash["speed"]
+
+
+@pytest.mark.emulator
+def test_budgets_are_the_board() -> None:
+    usual = say("compile", DIGITS, "-b", "bluepill", "--json").json["memory"]
+    for what in ("flash", "ram"):
+        enough, short = (usual[what]["used"] + more for more in (0, -6000 if what == "flash" else -1300))
+        assert say("compile", DIGITS, "-b", "bluepill", f"--{what}-budget", str(enough)).code == 0
+        said = say("compile", DIGITS, "-b", "bluepill", f"--{what}-budget", str(short))
+        assert said.code == 1
+        assert "DOES NOT FIT" in said.out
+
+
+@pytest.mark.emulator
+def test_less_ram_is_found_when_it_is_asked_for() -> None:
+    usual = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json", "--no-fusion").json["memory"]["ram"]["used"]
+    said = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json", "--ram-budget", str(usual - 40))
+    assert said.code == 0, said.out
+    assert said.json["memory"]["ram"]["used"] <= usual - 40
+
+
+@pytest.mark.emulator
+def test_the_front() -> None:
+    said = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--pareto")
+    assert said.code == 0, said.err
+    assert any(line.startswith("*") for line in said.out.splitlines())
