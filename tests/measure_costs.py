@@ -44,6 +44,7 @@ def cases() -> list[Case]:
     dense = [{"shape": shape, **told} for told in more for shape in sizes]
     thin = [{"shape": (1, 24, 24, c), "filters": 8, "kernel": (3, 3), "stride": (2, 2)} for c in (1, 3)]
     deep = [{"shape": s, "kernel": k, "stride": (n, n)} for s in sizes for k in ((3, 3), (5, 1)) for n in (1, 2)]
+    long = [{"shape": (1, n, 1, c), "kernel": (n, 1), "padding": "VALID"} for n in (3, 5, 9, 21) for c in (8, 32, 64)]
     flat = [{"shape": (1, c), "units": u} for c in (16, 64, 256) for u in (1, 4, 32, 64)]
     grouped = [
         {"shape": (1, n, n, c), "filters": f, "kernel": (k, k), "groups": g}
@@ -54,7 +55,7 @@ def cases() -> list[Case]:
     pools = [{"shape": s, "kernel": (k, k), "stride": (k, k)} for s in sizes for k in (2, 4)]
     return [
         *each(models.conv_2d, *dense, *thin, *grouped),
-        *each(models.depthwise_conv_2d, *deep),
+        *each(models.depthwise_conv_2d, *deep, *long),
         *each(models.fully_connected, *flat),
         *each(models.add, *element),
         *each(models.mul, *element),

@@ -9,9 +9,11 @@ few kernels are a choice, and what is dominated is dropped at every node.
 Estimates are measured ones (costs.py); the verdict on the fit is taken on the linked file as ever.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter
+from typing import TypeAlias
 
 from tinycompiler.board import Core
 from tinycompiler.costs import costs, cycles
@@ -25,6 +27,15 @@ MOST_KERNELS = 8
 """Kernels whose code may be in the program or not; of more, those that are a choice for the fewest nodes always may."""
 MOST_STATES = 3_000
 """Of a front while it grows; larger ones are thinned evenly by their flash, and the choice is then no longer proven."""
+MOST_WORK = 300_000
+"""Nodes times states of all fronts together, which bounds the states of large networks: about a second."""
+LEAST_STATES = 4
+
+
+Way: TypeAlias = "tuple[Way, str, str] | None"
+"""Of the nodes so far: that of those before, the last node, its kernel. Shared, since a front has thousands."""
+State = tuple[int, float, Way]
+"""Flash, cycles, and the kernels that take so much."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,21 @@ def front(found: Mapping[str, Sequence[Option]], core: Core) -> list[Choice]:
     fixed = sum(listed[0].constants for listed in found.values() if len(listed) == 1)
     fixed += sum(code.get(kernel, 0) for kernel in forced)
     steady = sum(listed[0].cycles for listed in found.values() if len(listed) == 1)
-    states: list[Choice] = []
-    for allowed in _sets(free, forced):
+    states: list[State] = []
+    every = list(_sets(free, forced))
+    most = max(LEAST_STATES, min(MOST_STATES, MOST_WORK // (len(every) * max(1, len(free)))))
+    for allowed in every:
         extra = sum(code.get(kernel, 0) for kernel in allowed - forced)
-        states += _within(free, allowed, Choice({}, steady, fixed + extra))
-    return _undominated(states)
+        states += _within(free, allowed, (fixed + extra, steady, None), most)
+    return [Choice(_kernels(way), spent, flash) for flash, spent, way in _undominated(states)]
+
+
+def _kernels(way: Way) -> dict[str, str]:
+    chosen = {}
+    while way is not None:
+        way, node, kernel = way
+        chosen[node] = kernel
+    return dict(reversed(chosen.items()))
 
 
 def _sets(free: Mapping[str, Sequence[Option]], forced: set[str]) -> Iterator[frozenset[str]]:
@@ -102,26 +123,26 @@ def _sets(free: Mapping[str, Sequence[Option]], forced: set[str]) -> Iterator[fr
             yield frozenset(always | set(chosen))
 
 
-def _within(free: Mapping[str, Sequence[Option]], allowed: frozenset[str], start: Choice) -> list[Choice]:
+def _within(free: Mapping[str, Sequence[Option]], allowed: frozenset[str], start: State, most: int) -> list[State]:
     """The front with the code of these kernels, which `start` has counted; empty where a node has none of them."""
     states = [start]
     for node, listed in free.items():
         usable = [option for option in listed if option.kernel in allowed]
         states = _undominated(
-            Choice({**s.kernels, node: o.kernel}, s.cycles + o.cycles, s.flash + o.constants)
-            for s in states
+            (flash + o.constants, spent + o.cycles, (way, node, o.kernel))
+            for flash, spent, way in states
             for o in usable
         )
-        if len(states) > MOST_STATES:
-            states = states[:: -(-len(states) // MOST_STATES)]
+        if len(states) > most:
+            states = states[:: -(-len(states) // most)]
     return states
 
 
-def _undominated(choices: Iterator[Choice] | list[Choice]) -> list[Choice]:
-    kept: list[Choice] = []
-    for choice in sorted(choices, key=lambda c: (c.flash, c.cycles)):
-        if not kept or choice.cycles < kept[-1].cycles:
-            kept.append(choice)
+def _undominated(states: Iterable[State]) -> list[State]:
+    kept: list[State] = []
+    for state in sorted(states, key=itemgetter(0, 1)):
+        if not kept or state[1] < kept[-1][1]:
+            kept.append(state)
     return kept
 
 
