@@ -129,7 +129,7 @@ def test_rows_along_the_only_axis(core: str, board: str) -> None:
 @pytest.mark.slow
 @BOTH
 def test_rows_along_the_only_axis_are_exact(core: str, board: str) -> None:
-    graphs = [named(audio(width, depth).graph, width) for width, depth in ((60, 4), (37, 3), (26, 2))]
+    graphs = [named(audio(width, depth).graph, width) for width, depth in ((90, 4), (75, 3), (61, 8))]
     planned = together([plan(graph, CORES[core], Goals(slowdown=None)) for graph in graphs])
     assert sum(isinstance(step, Run) for step in planned.calls.steps) == len(graphs)
     heard_exactly(planned)

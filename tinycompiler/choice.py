@@ -23,6 +23,8 @@ from tinycompiler.ops import Reshape
 
 LEVELS = {"speed": "-O2", "balanced": "-O2", "size": "-Os"}
 """What a choice may aim at, and the C compiler's optimization for it."""
+SLOWER = 1.02
+"""A later kernel is taken for at least so many times slower than those before: estimates are not nearer than that."""
 MOST_KERNELS = 8
 """Kernels whose code may be in the program or not; of more, those that are a choice for the fewest nodes always may."""
 MOST_STATES = 3_000
@@ -67,7 +69,7 @@ class Choice:
 
 
 def options_of(graph: Graph, core: Core) -> dict[str, list[Option]]:
-    """The kernels of every node that has code, best first. A later one is never taken for faster than one before."""
+    """The kernels of every node that has code, best first."""
     found: dict[str, list[Option]] = {}
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
@@ -75,7 +77,7 @@ def options_of(graph: Graph, core: Core) -> dict[str, list[Option]]:
         listed: list[Option] = []
         for call in options(graph, node, core):
             estimated = cycles(graph, node, call.kernel, core) or 0.0
-            slowest = max((option.cycles for option in listed), default=0.0)
+            slowest = max((SLOWER * option.cycles for option in listed), default=0.0)
             listed.append(
                 Option(call.kernel, max(estimated, slowest), sum({c.key: c.size for c in call.constants}.values()))
             )
