@@ -402,8 +402,9 @@ def test_remedies_do_what_they_say(tmp_path: Path, given: list[str], room: int) 
 
 def test_less_scratch_is_a_remedy(tmp_path: Path) -> None:
     given = ["--max-slowdown", "100"]
-    usual = say("check", DIGITS, "-b", "nucleo_l4r5zi", "--json", *given).json["plan"]["arena"]
-    board = board_file(tmp_path, [("sram", 0x2000_0000, usual - 4)], "nucleo_l4r5zi")
+    words = ["check", DIGITS, "-b", "nucleo_l4r5zi", "--json", *given]
+    least = min(say(*words, "--optimize", aim).json["plan"]["arena"] for aim in ("speed", "size"))  # tried unasked
+    board = board_file(tmp_path, [("sram", 0x2000_0000, least - 4)], "nucleo_l4r5zi")
     [remedy] = assert_remedies(DIGITS, board, given)
     assert remedy["option"].startswith("--arena-budget ")
     assert remedy["fits"]
@@ -432,7 +433,7 @@ def test_a_place_can_be_the_problem(tmp_path: Path) -> None:
     path = board_file(tmp_path, [("sram1", 0x2000_0000, 1024), ("sram2", 0x2001_0000, 4096)])
     said = say("check", DIGITS, "-b", path, "--place", "arena=sram1")
     assert said.code == 1
-    assert re.search(r"tensors wherever there is room: -[\d,]+ bytes in sram1 .*then it fits", said.out)
+    assert re.search(r"tensors wherever there is room: -[\d,]+ bytes in sram1.*then it fits", said.out)
 
 
 @pytest.mark.models
