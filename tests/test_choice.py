@@ -54,6 +54,7 @@ def all_choices(found: Mapping[str, Sequence[Option]], code: Mapping[str, int]) 
 def test_nothing_is_better(drawn: tuple[dict[str, list[Option]], dict[str, int]], flash: int) -> None:
     found, code = drawn
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "NODE", 0)
         patch.setattr(choice, "costs", lambda _: {name: Cost((), (), size) for name, size in code.items()})
         choices = front(found, CORE)
     ways = all_choices(found, code)

@@ -25,6 +25,8 @@ LEVELS = {"speed": "-O2", "balanced": "-O2", "size": "-Os"}
 """What a choice may aim at, and the C compiler's optimization for it."""
 SLOWER = 1.02
 """A later kernel is taken for at least so many times slower than those before: estimates are not nearer than that."""
+NODE = 160
+"""Bytes of a node's call, its constant struct, and its share of what a kernel's variants take beyond the first."""
 MOST_KERNELS = 8
 """Kernels whose code may be in the program or not; of more, those that are a choice for the fewest nodes always may."""
 MOST_STATES = 3_000
@@ -93,7 +95,7 @@ def front(found: Mapping[str, Sequence[Option]], core: Core) -> list[Choice]:
     free = {node: listed for node, listed in found.items() if len(listed) > 1}
     forced = {listed[0].kernel for listed in found.values() if len(listed) == 1}
     fixed = sum(listed[0].constants for listed in found.values() if len(listed) == 1)
-    fixed += sum(code.get(kernel, 0) for kernel in forced)
+    fixed += sum(code.get(kernel, 0) for kernel in forced) + NODE * len(found)
     steady = sum(listed[0].cycles for listed in found.values() if len(listed) == 1)
     states: list[State] = []
     every = list(_sets(free, forced))
@@ -136,7 +138,7 @@ def _within(free: Mapping[str, Sequence[Option]], allowed: frozenset[str], start
             for o in usable
         )
         if len(states) > most:
-            states = states[:: -(-len(states) // most)]
+            states = [*states[: -1 : -(-len(states) // most)], states[-1]]
     return states
 
 
