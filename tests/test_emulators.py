@@ -88,6 +88,7 @@ class Probe:
     name: str = "probe"
     files: dict[str, str] = field(default_factory=dict)
     digest: str = ""
+    level: str = "-O2"
 
 
 NOTHING = '__asm volatile("");'  # an empty function would be left out

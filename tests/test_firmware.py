@@ -138,6 +138,7 @@ QEMU = {  # machines with the same core, UART, flash and start of RAM as the boa
     "bluepill": ("stm32vldiscovery", ()),
     "nucleo_f207zg": ("netduino2", ("-serial", "null", "-serial", "null")),
 }
+FAULTING = tuple(name for name in QEMU if name != "nucleo_f207zg")  # its machine has something below RAM
 
 
 def qemu_text(elf: Elf, name: str, folder: Path, until: str) -> str:
@@ -169,7 +170,7 @@ def test_qemu_agrees(name: str, tmp_path: Path) -> None:
 
 
 @needs_qemu
-@pytest.mark.parametrize("name", QEMU)
+@pytest.mark.parametrize("name", FAULTING)
 @pytest.mark.parametrize(
     ("node", "kind", "address"),
     [
@@ -189,7 +190,7 @@ def test_fault_is_reported(name: str, node: str, kind: str, address: str, tmp_pa
 
 
 @needs_qemu
-@pytest.mark.parametrize("name", QEMU)
+@pytest.mark.parametrize("name", FAULTING)
 def test_stack_overflow_faults_and_is_reported(name: str, tmp_path: Path) -> None:
     """Below the stack there is no memory. The frame is lost with the stack, so pc and lr are 0."""
     node = '__asm volatile("1: push {r0-r7}\\n b 1b");'

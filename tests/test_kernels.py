@@ -189,7 +189,7 @@ BOARDS = {
     "stm32f746g_disco": (150_000, 60_000),
     "nucleo_l552ze_q": (150_000, 60_000),
     "rpi_pico": (150_000, 60_000),
-    "bluepill": (20_000, 9_000),
+    "bluepill": (9_000, 9_000),
 }
 """Bytes of constants, and of inputs with outputs, that one program may have beside its code and stack."""
 

@@ -164,7 +164,10 @@ class DepthwiseLanes(Kernel):
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=("wide", "pair", f"products:{products.form}", f"paired:{lines.stride[1]}", f"lines:{products.form}"),
+            inner=(
+                *("wide", "pair", "move", f"products:{products.form}"),
+                *(f"paired:{lines.stride[1]}", f"lines:{products.form}"),
+            ),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=lines.strip_bytes(strip),
