@@ -167,6 +167,18 @@ def test_budgets_are_the_board() -> None:
 
 
 @pytest.mark.emulator
+def test_what_more_flash_would_buy_is_said() -> None:
+    usual = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json").json
+    assert usual["more_flash"] is None
+    budget = ("--flash-budget", str(usual["memory"]["flash"]["used"] - 4000))
+    less = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json", *budget).json
+    assert less["more_flash"]["bytes"] > 2000
+    assert 0 < less["more_flash"]["cycles_saved"] < 1
+    text = say("compile", DIGITS, "-b", "nucleo_l4r5zi", *budget).out
+    assert f"{less['more_flash']['bytes']:,} bytes more flash would buy " in text
+
+
+@pytest.mark.emulator
 def test_less_ram_is_found_when_it_is_asked_for() -> None:
     usual = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json", "--no-fusion").json["memory"]["ram"]["used"]
     said = say("compile", DIGITS, "-b", "nucleo_l4r5zi", "--json", "--ram-budget", str(usual - 40))

@@ -309,6 +309,7 @@ def _report(
         verification=result,
         without_elf=without_elf,
         goals=compiled.goals,
+        gain=compiled.gain,
         integer=compiled.integer,
     )
 

@@ -70,6 +70,20 @@ class Choice:
         return result
 
 
+@dataclass(frozen=True)
+class Gain:
+    """What more flash would buy, estimated: bytes, and the share of cycles that the fastest kernels save."""
+
+    flash: int
+    cycles: float
+
+
+def gain(chosen: Choice, choices: Sequence[Choice]) -> Gain | None:
+    """From a choice to the fastest of a front, where that is worth a word."""
+    saved = 1 - choices[-1].cycles / chosen.cycles if chosen.cycles else 0.0
+    return Gain(choices[-1].flash - chosen.flash, saved) if saved > 0.005 else None
+
+
 def options_of(graph: Graph, core: Core) -> dict[str, list[Option]]:
     """The kernels of every node that has code, best first."""
     found: dict[str, list[Option]] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinycompiler.board import Board, Core
 from tinycompiler.build import Elf, build
+from tinycompiler.choice import Gain
 from tinycompiler.emit import Program, Source, emit
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.graph import Graph
@@ -47,6 +48,7 @@ class Compiled:
     board: Board
     """With its stack where the user wants it."""
     goals: Goals
+    gain: Gain | None
 
     def integer(self) -> Graph | None:
         """The graph with int8 inputs and outputs, where it has float ones now."""
@@ -86,7 +88,7 @@ def compile_model(
     planned = plan(graph, board.core, goals)
     calls, layout = planned.calls, planned.layout
     program = emit(calls, layout, source, level=goals.level)
-    return Compiled(found.file, network, unpruned, graph, calls, layout, program, source, board, goals)
+    return Compiled(found.file, network, unpruned, graph, calls, layout, program, source, board, goals, planned.gain)
 
 
 def blockers(found: Inspection, core: Core) -> list[Blocker]:
@@ -141,4 +143,4 @@ def _replanned(compiled: Compiled, elf: Elf) -> Compiled | None:
         return None
     program = emit(planned.calls, planned.layout, compiled.source, level=goals.level)
     calls, layout = planned.calls, planned.layout
-    return replace(compiled, calls=calls, layout=layout, program=program, goals=goals)
+    return replace(compiled, calls=calls, layout=layout, program=program, goals=goals, gain=planned.gain)

@@ -13,7 +13,7 @@ from math import inf
 
 from tinycompiler.board import Core
 from tinycompiler.bytemap import play
-from tinycompiler.choice import LEVELS, front, options_of, pick
+from tinycompiler.choice import LEVELS, Gain, front, gain, options_of, pick
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs, estimate
 from tinycompiler.graph import Graph
@@ -66,6 +66,8 @@ class Planned:
 
     calls: Calls
     layout: Layout
+    gain: Gain | None = None
+    """What more flash would buy."""
 
     @property
     def arena(self) -> int:
@@ -114,15 +116,16 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     graph = give_room(graph, core)
     found = options_of(graph, core)
     choices = front(found, core)
-    chosen = Wishes(plain=goals.aim == "size")
+    chosen, more = Wishes(plain=goals.aim == "size"), None
     if choices:
-        chosen = replace(chosen, without=pick(choices, goals.aim, goals.flash).without(found))
+        picked = pick(choices, goals.aim, goals.flash)
+        chosen, more = replace(chosen, without=picked.without(found)), gain(picked, choices)
     usual = _best(graph, core, chosen, goals)
     if usual.layout.plan.excess and choices:
         smallest = _best(graph, core, replace(chosen, without=choices[0].without(found)), goals)
         usual = min(usual, smallest, key=lambda planned: planned.cost)
     if goals.budget is None or usual.arena <= goals.budget:
-        return usual
+        return replace(usual, gain=more)
     least = usual
     for trial in _thrifty(graph, core, goals, chosen):
         least = min(least, trial, key=lambda planned: planned.arena)
@@ -130,7 +133,7 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
             break
     else:
         return least
-    return _given_back(least, core, goals.budget, chosen)
+    return replace(_given_back(least, core, goals.budget, chosen), gain=more)
 
 
 def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:

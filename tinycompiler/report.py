@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tinycompiler import __version__
 from tinycompiler.board import Board
 from tinycompiler.build import Elf
+from tinycompiler.choice import Gain
 from tinycompiler.emit import Program
 from tinycompiler.emulators import Run
 from tinycompiler.graph import Graph
@@ -58,11 +59,12 @@ def make(
     verification: Verification | None = None,
     without_elf: str = "",
     goals: Goals = USUAL,
+    gain: Gain | None = None,
     integer: Callable[[], Graph | None] = lambda: None,
 ) -> Report:
     """The report; what was not done is null. `network` is as read, `unpruned` the one that channels were cut out of,
-    `graph` what is left of it. `without_elf` says why nothing was linked; `goals` are what was planned for; `integer`:
-    see shortfall.py.
+    `graph` what is left of it. `without_elf` says why nothing was linked; `goals` are what was planned for; `gain`:
+    what more flash would buy; `integer`: see shortfall.py.
     """
     planned = planned_use(calls, layout, board)
     as_read = {node.name: unpruned.macs(node) for node in unpruned.nodes}
@@ -86,6 +88,7 @@ def make(
         "warnings": warnings(calls.graph),
         "memory": _memory(elf) if elf else None,
         "plan": {**_plan(calls, layout, planned), "layer_wise": _layer_wise(graph, calls)},
+        "more_flash": {"bytes": gain.flash, "cycles_saved": round(gain.cycles, 4)} if gain else None,
         "floating_point": [_floats(c, board) for c in calls.calls if c.floating_point],
         "layers": [
             _layer(step, call, calls, run, as_read.get(call.node.name))

@@ -34,6 +34,8 @@ def terminal(report: Report, *, verbose: bool = False) -> str:
     if d["memory"]:
         parts.append(_regions(d["memory"]))
     parts.append(_plan_lines(d["plan"]))
+    if d["more_flash"]:
+        parts.append(more_flash(d["more_flash"]))
     if any(map(lost, d["pruning"]["layers"])):
         parts.append(_pruning_lines(d["pruning"]))
     if d["floating_point"]:
@@ -98,6 +100,11 @@ def _plan_lines(plan: Json) -> str:
         + " + ".join(f"{short(b['name'])} {b['bytes']:,}" for b in plan["peak_alive"])
         + (f" - {shared:,} where an output overlaps what it is made of" if shared > 0 else "")
     )
+
+
+def more_flash(gain: Json) -> str:
+    """What the board's flash, a budget or the aim stood in the way of."""
+    return f"{gain['bytes']:,} bytes more flash would buy {100 * gain['cycles_saved']:.0f} % fewer cycles (estimated)"
 
 
 def _float_lines(nodes: Sequence[Mapping[str, str]]) -> str:
