@@ -14,6 +14,7 @@ reference's own double arithmetic.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +81,17 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
 def prove_once(value: Ints, shift: Ints, real: NDArray[np.float64], reach: Ints, clamp: Clamp) -> Ints | None:
     """Multipliers near `value` with which the `once` form equals round(acc·real) in double for all |acc| <= reach.
 
-    `clamp` bounds the output before the zero point. None when some channel has no such multiplier.
+    `clamp` bounds the output before the zero point. None when some channel has no such multiplier. Kept, since every
+    kernel that looks at a node asks for the same.
     """
+    values, shifts, reaches = (np.asarray(array, np.int64).tobytes() for array in (value, shift, reach))
+    return _proved_once(values, shifts, np.asarray(real, np.float64).tobytes(), reaches, clamp)
+
+
+@lru_cache(maxsize=512)
+def _proved_once(values: bytes, shifts: bytes, reals: bytes, farthest: bytes, clamp: Clamp) -> Ints | None:
+    value, shift, reach = (np.frombuffer(data, np.int64) for data in (values, shifts, farthest))
+    real = np.frombuffer(reals, np.float64)
     if ((shift < -30) | (shift > 31)).any() or (reach >= 2**31).any() or (reach * real >= 2**31 - 256).any():
         return None  # outside the arithmetic of `once`: in C its result is an int32
     steps = np.arange(clamp.low + 1, clamp.high + 1, dtype=np.int64)
