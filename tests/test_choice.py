@@ -16,7 +16,7 @@ from tests.programs import assert_exact, merged, program_of, trials_of
 from tinycompiler import choice
 from tinycompiler.board import CORES, load
 from tinycompiler.build import build
-from tinycompiler.choice import Choice, Option, front, options_of, pick
+from tinycompiler.choice import Choice, Option, fastest, front, options_of, pick
 from tinycompiler.costs import Cost, costs, cycles
 from tinycompiler.emulators import run
 from tinycompiler.kernels import KERNELS, lower
@@ -56,10 +56,12 @@ def test_nothing_is_better(drawn: tuple[dict[str, list[Option]], dict[str, int]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "NODE", 0)
         patch.setattr(choice, "costs", lambda _: {name: Cost((), (), size) for name, size in code.items()})
-        choices = front(found, CORE)
+        choices, first = front(found, CORE), fastest(found, CORE)
     ways = all_choices(found, code)
     best = sorted({w for w in ways if not any(o != w and o[0] <= w[0] and o[1] <= w[1] for o in ways)})
     assert [(c.flash, c.cycles) for c in choices] == best
+    assert first.cycles == choices[-1].cycles
+    assert (first.flash, first.cycles) in ways
     within = [w for w in ways if w[0] <= flash]
     speed = pick(choices, "speed", flash)
     assert (speed.cycles == min(w[1] for w in within)) if within else speed is choices[0]

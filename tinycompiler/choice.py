@@ -102,6 +102,14 @@ def options_of(graph: Graph, core: Core) -> dict[str, list[Option]]:
     return found
 
 
+def fastest(found: Mapping[str, Sequence[Option]], core: Core) -> Choice:
+    """Every node's first kernel."""
+    table, first = costs(core), {node: listed[0] for node, listed in found.items()}
+    code = sum(table[kernel].code for kernel in {option.kernel for option in first.values()} if kernel in table)
+    flash = code + sum(option.constants + NODE for option in first.values())
+    return Choice({n: o.kernel for n, o in first.items()}, sum(o.cycles for o in first.values()), flash)
+
+
 def front(found: Mapping[str, Sequence[Option]], core: Core) -> list[Choice]:
     """All choices that none is better than in both flash and cycles, the smallest first."""
     table = costs(core)

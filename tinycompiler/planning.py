@@ -13,7 +13,7 @@ from math import inf
 
 from tinycompiler.board import Core
 from tinycompiler.bytemap import play
-from tinycompiler.choice import LEVELS, Gain, front, gain, options_of, pick
+from tinycompiler.choice import LEVELS, Gain, fastest, front, gain, options_of, pick
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs, estimate
 from tinycompiler.graph import Graph
@@ -114,15 +114,14 @@ def _splits(planned: Planned, graph: Graph, goals: Goals) -> Iterable[Graph]:
 def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     """A plan within the budget, or the smallest that was found."""
     graph = give_room(graph, core)
-    found = options_of(graph, core)
-    choices = front(found, core)
-    chosen, more = Wishes(plain=goals.aim == "size"), None
-    if choices:
+    found, chosen, more = options_of(graph, core), Wishes(plain=goals.aim == "size"), None
+    if goals.aim != "speed" or (goals.flash is not None and fastest(found, core).flash > goals.flash):
+        choices = front(found, core)
         picked = pick(choices, goals.aim, goals.flash)
         chosen, more = replace(chosen, without=picked.without(found)), gain(picked, choices)
     usual = _best(graph, core, chosen, goals)
-    if usual.layout.plan.excess and choices:
-        smallest = _best(graph, core, replace(chosen, without=choices[0].without(found)), goals)
+    if usual.layout.plan.excess:
+        smallest = _best(graph, core, replace(chosen, without=front(found, core)[0].without(found)), goals)
         usual = min(usual, smallest, key=lambda planned: planned.cost)
     if goals.budget is None or usual.arena <= goals.budget:
         return replace(usual, gain=more)
