@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests import models, models_algebra
@@ -16,6 +16,7 @@ from tests.draws_elementwise import DIFFERENT as DIFFERENT_ELEMENTWISE
 from tests.judges import judge, judged_model
 from tinycompiler.errors import ModelError
 from tinycompiler.ops import Numerics
+from tinycompiler.ops.convolution import Padding, Window
 from tinycompiler.tensor import Array
 
 PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
@@ -110,3 +111,18 @@ def test_results_beyond_int32_are_refused() -> None:
     case = Case(models.fully_connected, 0, {**told, **scales})
     with pytest.raises(ModelError, match=r"fully_connected_0 .*: output channel . can reach .* steps of the output"):
         case.graph(Numerics.LITERT)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_windows_far_outside_the_image(data: st.DataObject) -> None:
+    """Gathered one by one, or cut out of a padded image."""
+    draw = data.draw
+    small, pair = st.integers(1, 4), st.tuples(st.integers(1, 4), st.integers(1, 4))
+    padding = Padding(*(draw(st.integers(0, 5)) for _ in range(4)))
+    window = Window(draw(pair), draw(pair), draw(pair), padding)
+    image = np.arange(draw(small) * 30).reshape(-1, 5, 6, 1)
+    assume(min(window.output_size(5, 6)) > 0)
+    np.testing.assert_array_equal(window.gathered(image, 7), window.patches(image, 7))
+    far = replace(window, dilation=(1, 32767), padding=Padding(0, 0, 32767, 32767), kernel=(1, 3), stride=(1, 1))
+    assert far.patches(image, 7).shape == (len(image), 5, 6, 1, 3, 1)

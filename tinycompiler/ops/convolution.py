@@ -14,6 +14,9 @@ from tinycompiler.ops import int16
 from tinycompiler.ops.base import INT8_OR_INT16, Clamp, Ints, Numerics, Op, Shape, Tensors, Values, signed
 from tinycompiler.tensor import Array, DType, Tensor
 
+FAR = 16
+"""Times larger than the image, or than all windows, a padded image is not made."""
+
 
 @dataclass(frozen=True)
 class Padding:
@@ -54,6 +57,10 @@ class Window:
     def patches(self, image: Ints, fill: int) -> Ints:
         """Every window of `image` (n, h, w, c) as (n, out_h, out_w, kh, kw, c), `fill` outside."""
         pad, (kh, kw), (dh, dw), (sh, sw) = self.padding, self.kernel, self.dilation, self.stride
+        height, width = image.shape[1:3]
+        with_padding = (height + pad.top + pad.bottom) * (width + pad.left + pad.right)
+        if with_padding > FAR * max(height * width, prod(self.output_size(height, width)) * kh * kw):
+            return self.gathered(image, fill)
         padded = np.pad(
             image,
             ((0, 0), (pad.top, pad.bottom), (pad.left, pad.right), (0, 0)),
@@ -63,6 +70,18 @@ class Window:
         windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
         chosen = windows[:, ::sh, ::sw, :, ::dh, ::dw]
         return np.moveaxis(chosen, 3, 5)
+
+    def gathered(self, image: Ints, fill: int) -> Ints:
+        """The same for windows that reach far beyond the image, without a padded copy of it."""
+        sizes, before = image.shape[1:3], (self.padding.top, self.padding.left)
+        places = []
+        for axis, count in enumerate(self.output_size(*sizes)):
+            starts = np.arange(count) * self.stride[axis] - before[axis]
+            at = starts[:, None] + np.arange(self.kernel[axis]) * self.dilation[axis]
+            places.append(np.where((at >= 0) & (at < sizes[axis]), at, sizes[axis]))
+        one_more = np.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=fill)
+        found: Ints = one_more[:, places[0][:, None, :, None], places[1][None, :, None, :]]
+        return found
 
 
 def multipliers(x: Tensor, weights: Tensor, y: Tensor, channels: int) -> tuple[Multiplier, ...]:
