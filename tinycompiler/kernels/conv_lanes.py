@@ -17,7 +17,6 @@ from tinycompiler.kernels.base import (
     Context,
     Field,
     Invocation,
-    Kernel,
     Lowered,
     Site,
     quads,
@@ -25,13 +24,12 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
-from tinycompiler.kernels.convolution import Geometry, clamp_of, flat_weights, geometry, one_group
+from tinycompiler.kernels.convolution import DenseKernel, Geometry, clamp_of, flat_weights, geometry
 from tinycompiler.kernels.order import by_pixels, by_windows
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.kernels.short_products import ShortProducts, short_products, why_not
-from tinycompiler.ops import Conv2D, FullyConnected
 from tinycompiler.ops.base import Ints
-from tinycompiler.tensor import Array, DType
+from tinycompiler.tensor import Array
 
 SCRATCH = 1280
 """Bytes that a widened column may take; more where the arena has them to spare at this step."""
@@ -65,17 +63,11 @@ def is_wide(site: Site, g: Geometry) -> bool:
     return 4 * round_up(g.taps, 4) <= site.scratch(SCRATCH, MOST_SCRATCH) and (g.out_w > 1 or g.out_c > 4)
 
 
-class ConvLanes(Kernel):
+class ConvLanes(DenseKernel):
     """Runs everywhere; four output channels of one pixel."""
 
     name = "conv_2d_s8_lanes"
     template = "conv_lanes"
-    ops = (Conv2D, FullyConnected)
-    types = (DType.INT8,)
-
-    def is_for(self, site: Site) -> bool:
-        """Several groups are the matter of kernels/grouped.py."""
-        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
 
     def why_not(self, site: Site) -> str | None:
         g = geometry(site)
@@ -142,15 +134,14 @@ def geometry_fields(g: Geometry, fill: int) -> dict[str, Field]:
     fields: dict[str, Field] = {"out_w": g.out_w, "out_c": g.out_c, "in_c": g.in_c, "taps": round_up(g.taps, 4)}
     if g.pointwise:
         return fields
-    contiguous, width = g.window.dilation[1] == 1, g.window.kernel[1]
     return fields | {
         "batches": g.batches,
         "in_h": g.in_h,
         "in_w": g.in_w,
         "out_h": g.out_h,
         **window_fields(g.window),
-        "runs": 1 if contiguous else width,
-        "run_pixels": width if contiguous else 1,
+        "runs": g.runs,
+        "run_pixels": g.run_pixels,
         "fill": fill,
     }
 

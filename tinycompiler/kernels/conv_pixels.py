@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Invocation, Kernel, Lowered, Site, round_up, words
+from tinycompiler.kernels.base import Constant, Context, Invocation, Lowered, Site, round_up, words
 from tinycompiler.kernels.conv_lanes import geometry_fields, lanes_why_not
-from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry, one_group
+from tinycompiler.kernels.convolution import DenseKernel, clamp_of, flat_weights, geometry
 from tinycompiler.kernels.order import by_pixels, by_windows
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.kernels.short_products import ShortProducts, short_products, why_not
-from tinycompiler.ops import Conv2D, FullyConnected
 from tinycompiler.ops.base import Ints
-from tinycompiler.tensor import Array, DType
+from tinycompiler.tensor import Array
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,11 @@ class PixelsContext(Context):
     """One row of outputs, from row pointers."""
 
 
-class ConvPixels(Kernel):
+class ConvPixels(DenseKernel):
     """Runs everywhere; two output channels of two pixels."""
 
     name = "conv_2d_s8_pixels"
     template = "conv_pixels"
-    ops = (Conv2D, FullyConnected)
-    types = (DType.INT8,)
-
-    def is_for(self, site: Site) -> bool:
-        """Several groups are the matter of kernels/grouped.py."""
-        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
 
     def why_not(self, site: Site) -> str | None:
         g = geometry(site)

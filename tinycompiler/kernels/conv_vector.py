@@ -19,20 +19,19 @@ from tinycompiler.kernels.base import (
     Context,
     Field,
     Invocation,
-    Kernel,
     Lowered,
     Site,
     quads,
     round_up,
     words,
 )
-from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry, one_group, pairs_why_not
+from tinycompiler.kernels.convolution import DenseKernel, clamp_of, flat_weights, geometry, pairs_why_not
 from tinycompiler.kernels.depthwise_spaced import spacing
 from tinycompiler.kernels.order import by_pixels
 from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
-from tinycompiler.ops import Clamp, Conv2D, FullyConnected
+from tinycompiler.ops import Clamp
 from tinycompiler.ops.base import Ints
-from tinycompiler.tensor import Array, DType
+from tinycompiler.tensor import Array
 
 CHUNK = 8
 """Taps that a single output channel takes at once."""
@@ -61,15 +60,10 @@ def vector_why_not(site: Site) -> str | None:
     return None
 
 
-class VectorKernel(Kernel):
+class VectorKernel(DenseKernel):
     """What both have in common."""
 
     isa = "dsp"
-    ops = (Conv2D, FullyConnected)
-    types = (DType.INT8,)
-
-    def is_for(self, site: Site) -> bool:
-        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
         """The stream of uint32 words that the inner loop reads."""

@@ -130,12 +130,21 @@ def flat_weights(site: Site) -> Ints:
     return w.values.astype(np.int64).reshape(w.shape[0], -1)
 
 
-class ConvKernel(Kernel):
+class DenseKernel(Kernel):
+    """Of convolutions in which every output channel reads every input channel."""
+
+    ops = (Conv2D, FullyConnected)
+    types = (DType.INT8,)
+
+    def is_for(self, site: Site) -> bool:
+        """Several groups are the matter of kernels/grouped.py."""
+        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
+
+
+class ConvKernel(DenseKernel):
     """What both instruction sets share: geometry and fields."""
 
     template = "conv_2d"
-    ops = (Conv2D, FullyConnected)
-    types = (DType.INT8,)
     pixels: ClassVar[int]
     shapes: ClassVar[tuple[str, ...]] = ()
     """Headers that the tile needs."""
@@ -147,10 +156,6 @@ class ConvKernel(Kernel):
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
         """The stream of uint32 words that the tile reads."""
         raise NotImplementedError
-
-    def is_for(self, site: Site) -> bool:
-        """Several groups are the matter of kernels/grouped.py."""
-        return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
 
     def columns(self, taps: int, direct: bool, pixels: int) -> int:
         """Bytes of the columns of one tile."""
