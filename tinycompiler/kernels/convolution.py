@@ -30,7 +30,7 @@ from tinycompiler.kernels.base import (
     words,
 )
 from tinycompiler.kernels.order import Touch, by_pixels, by_windows
-from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
+from tinycompiler.kernels.requantize import Requantization, pad_channels, pairs_why_not, requantization
 from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
@@ -301,24 +301,3 @@ class ConvDsp(ConvKernel):
         stream = np.stack([even, odd], axis=2).reshape(channels // 2, -1)
         tails = (multiplier, shift - 1, 2 * bias) if tile.endswith("wide") else (multiplier, bias * 256 + shift - 1)
         return np.column_stack([words(stream), *(words(t.reshape(-1, 2)) for t in tails)]).astype(np.uint32).ravel()
-
-
-def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
-    """What the dsp tile asks of (channels, taps) weights that it pairs."""
-    live = ~r.constant
-    if r.rounding == "real":
-        return "some channel's float requantization has no integer form that could be proved equal"
-    if ((r.shift < 1) | (r.shift > 22))[live].any():
-        channel = int(np.flatnonzero(live & ((r.shift < 1) | (r.shift > 22)))[0])
-        return f"output channel {channel} needs a right shift of {int(r.shift[channel])}; 1 to 22 are supported"
-    if (r.reach[live] >= 2**30).any():
-        channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
-        reach = int(r.reach[channel])
-        return f"output channel {channel} can reach {reach:,}, and accumulators are held doubled (limit 2^30)"
-    second = np.abs(weights[1::2]).sum(axis=1)
-    if (second * 128 >= 2**23).any():
-        channel = 2 * int(np.argmax(second)) + 1
-        return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need below 65,536"
-    if (weights[1::2] == -128).any():
-        return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
-    return None

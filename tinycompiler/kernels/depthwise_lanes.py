@@ -16,6 +16,7 @@ from tinycompiler.kernels.broadcasting import takes_over
 from tinycompiler.kernels.conv_lanes import lanes_why_not
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import tap_weights
+from tinycompiler.kernels.lines import LARGEST_LINE, Lines
 from tinycompiler.kernels.order import by_strips
 from tinycompiler.kernels.requantize import requantization
 from tinycompiler.kernels.short_products import short_products, why_not
@@ -25,11 +26,8 @@ from tinycompiler.tensor import Array, DType
 
 SCRATCH = 1024
 """Bytes that a plane may take; more where the arena has them to spare at this step."""
-MOST_SCRATCH = 8192
 PIXEL_COST = 240
 """Instructions of the kernel that goes pixel by pixel, for an output."""
-LARGEST_LINE = 2048
-"""Bytes that the plane of a single line may take even where that raises the peak."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +46,14 @@ class DepthwiseLanesContext(Context):
 
 
 @dataclass(frozen=True)
-class PairedLines:
-    """The image as lines: `along` is the axis of an output line (1: rows are lines, 0: columns are)."""
-
-    along: int
-    in_size: tuple[int, int]
-    out_size: tuple[int, int]
-    stride: tuple[int, int]
-    pad: tuple[int, int]
-    """All as (lines, along a line)."""
+class PairedLines(Lines):
+    """Rows of a plane of words."""
 
     @property
     def pitch(self) -> int:
         """Words of a plane's row."""
         pairs = (self.out_size[1] + 1) // 2
         return 2 * pairs + 1 if self.stride[1] == 1 else 3 * pairs
-
-    def strip_bytes(self, lines: int) -> int:
-        """Scratch for that many output lines of a channel."""
-        return 4 * self.pitch * ((lines - 1) * self.stride[0] + 3)
-
-    def strip(self, budget: int) -> int:
-        """Output lines of a strip: as many as `budget` bytes hold, at least one."""
-        fitting = [n for n in range(1, self.out_size[0] + 1) if self.strip_bytes(n) <= budget]
-        return max(fitting, default=1)
 
     def cost(self, strip: int, *, keeps: bool) -> int:
         """Instructions for a channel on M0+, to within some 5 %: pairs, lines, rows of the plane; `keeps`: rows that
@@ -85,25 +67,9 @@ class PairedLines:
         return lines * (88 * pairs + 40 + 40 * odd) + rows * row + strips * 150
 
 
-def paired_lines(site: Site, along: int) -> PairedLines:
-    """The node's geometry with lines along rows (1) or columns (0)."""
-    op, x, y = site.op, site.inputs[0], site.outputs[0]
-    assert isinstance(op, DepthwiseConv2D)
-    pad = (op.window.padding.top, op.window.padding.left)
-    sizes = (x.shape[1:3], y.shape[1:3], op.window.stride, pad)
-    in_size, out_size, stride, pads = ((s[0], s[1]) if along else (s[1], s[0]) for s in sizes)
-    return PairedLines(along, in_size, out_size, stride, pads)
-
-
 def best_lines(site: Site) -> tuple[PairedLines, int] | None:
-    """The cheaper direction, of those whose stride is 1 or 2, and the output lines of a strip."""
-    budget = site.scratch(SCRATCH, MOST_SCRATCH)
-    most = site.scratch(max(SCRATCH, LARGEST_LINE), MOST_SCRATCH)
-    both = (paired_lines(site, 1), paired_lines(site, 0))
-    possible = [lines for lines in both if lines.stride[1] in (1, 2) and lines.strip_bytes(1) <= most]
-    strips = [(lines, lines.strip(budget)) for lines in possible]
-    keeps = takes_over(site.inputs[0], site.outputs[0])
-    return min(strips, key=lambda pair: pair[0].cost(pair[1], keeps=keeps), default=None)
+    """The cheaper direction, and the output lines of a strip."""
+    return PairedLines.best(site, SCRATCH, keeps=takes_over(site.inputs[0], site.outputs[0]))
 
 
 def line_weights(site: Site, along: int) -> Ints:
@@ -160,7 +126,11 @@ class DepthwiseLanes(Kernel):
             odd=lines.out_size[1] % 2 == 1,
             clamped=not clamp.is_natural,
         )
-        fields = self._fields(site, lines, strip)
+        fields: dict[str, Field] = {
+            "stream": Constant(_pack(site, lines)),
+            **lines.fields(site, strip),
+            "fill": x.zero_point,
+        }
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
@@ -175,34 +145,8 @@ class DepthwiseLanes(Kernel):
             order=by_strips(x, y, op.window, strip) if raster else (),
         )
 
-    def _fields(self, site: Site, lines: PairedLines, strip: int) -> dict[str, Field]:
-        x, y = site.inputs[0], site.outputs[0]
-        channels = x.shape[3]
-        step, out_step = (channels * s.shape[2] for s in (x, y))  # of a row
-        return {
-            "stream": Constant(_pack(site, lines)),
-            "batches": x.shape[0],
-            "in_bytes": x.bytes // x.shape[0],
-            "out_bytes": y.bytes // y.shape[0],
-            "channels": channels,
-            "in_lines": lines.in_size[0],
-            "in_length": lines.in_size[1],
-            "line_step": step if lines.along else channels,
-            "step": channels if lines.along else step,
-            "out_lines": lines.out_size[0],
-            "out_length": lines.out_size[1],
-            "out_line_step": out_step if lines.along else channels,
-            "out_step": channels if lines.along else out_step,
-            "stride_lines": lines.stride[0],
-            "pad_lines": lines.pad[0],
-            "pad": lines.pad[1],
-            "pitch": lines.pitch,
-            "strip": strip,
-            "fill": x.zero_point,
-        }
-
     def lower_row(self, site: Site) -> Lowered | None:
-        lines = paired_lines(site, 1)
+        lines = PairedLines.of(site, 1)
         if lines.stride[1] > 2 or lines.strip_bytes(1) > site.scratch(LARGEST_LINE, LARGEST_LINE):
             return None
         best = best_lines(site)
@@ -219,7 +163,7 @@ class DepthwiseLanes(Kernel):
         best = best_lines(site)
         assert best is not None
         keeps = takes_over(site.inputs[0], site.outputs[0])
-        by_row = paired_lines(site, 1).cost(1, keeps=False)
+        by_row = PairedLines.of(site, 1).cost(1, keeps=False)
         return max(0, by_row - best[0].cost(best[1], keeps=keeps)) * site.outputs[0].shape[3]
 
 

@@ -19,6 +19,7 @@ from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kern
 from tinycompiler.kernels.broadcasting import takes_over
 from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
+from tinycompiler.kernels.lines import LARGEST_LINE, Lines
 from tinycompiler.kernels.order import by_strips
 from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D
@@ -27,9 +28,6 @@ from tinycompiler.tensor import Array, DType
 
 SCRATCH = 2048
 """Bytes that a strip may take at least; more where the arena has them to spare at this step."""
-MOST_SCRATCH = 8192
-LARGEST_LINE = 2048
-"""Bytes that the strip of a single line may take even where that raises the peak; longer lines go pixel by pixel."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +42,8 @@ class PlanarContext(Context):
 
 
 @dataclass(frozen=True)
-class Lines:
-    """The image as lines: `along` is the axis of an output line (1: rows are lines, 0: columns are)."""
-
-    along: int
-    in_size: tuple[int, int]
-    out_size: tuple[int, int]
-    stride: tuple[int, int]
-    pad: tuple[int, int]
-    """All as (lines, along a line)."""
+class PlanarLines(Lines):
+    """Rows of planes, of which the pitch is in bytes."""
 
     @property
     def block(self) -> int:
@@ -81,35 +72,10 @@ class Lines:
         moving = 4 * shared * (4 * words_of_row + 10) if keeps else 0
         return 4 * (lines * (self.blocks * each + 18) + strips * 75) + widening + moving
 
-    def strip_bytes(self, lines: int) -> int:
-        """Scratch for that many output lines of four channels."""
-        return 4 * self.pitch * ((lines - 1) * self.stride[0] + 3)
 
-    def strip(self, budget: int) -> int:
-        """Output lines of a strip: as many as `budget` bytes hold, at least one."""
-        fitting = [n for n in range(1, self.out_size[0] + 1) if self.strip_bytes(n) <= budget]
-        return max(fitting, default=1)
-
-
-def lines_of(site: Site, along: int) -> Lines:
-    """The node's geometry with lines along rows (1) or columns (0)."""
-    op, x, y = site.op, site.inputs[0], site.outputs[0]
-    assert isinstance(op, DepthwiseConv2D)
-    pad = (op.window.padding.top, op.window.padding.left)
-    sizes = (x.shape[1:3], y.shape[1:3], op.window.stride, pad)
-    in_size, out_size, stride, pads = ((s[0], s[1]) if along else (s[1], s[0]) for s in sizes)
-    return Lines(along, in_size, out_size, stride, pads)
-
-
-def best_lines(site: Site) -> tuple[Lines, int] | None:
-    """The cheaper direction, of those whose stride is 1 or 2, and the output lines of a strip."""
-    budget = site.scratch(SCRATCH, MOST_SCRATCH)
-    most = site.scratch(max(SCRATCH, LARGEST_LINE), MOST_SCRATCH)
-    keeps = in_place(site)
-    both = (lines_of(site, 1), lines_of(site, 0))
-    possible = [lines for lines in both if lines.stride[1] in (1, 2) and lines.strip_bytes(1) <= most]
-    strips = [(lines, lines.strip(budget)) for lines in possible]
-    return min(strips, key=lambda pair: pair[0].cost(pair[1], keeps=keeps), default=None)
+def best_lines(site: Site) -> tuple[PlanarLines, int] | None:
+    """The cheaper direction, and the output lines of a strip."""
+    return PlanarLines.best(site, SCRATCH, keeps=in_place(site))
 
 
 def in_place(site: Site) -> bool:
@@ -156,32 +122,14 @@ class DepthwisePlanar(Kernel):
         assert best is not None
         return self._lower(site, *best)
 
-    def _lower(self, site: Site, lines: Lines, strip: int) -> Lowered:
+    def _lower(self, site: Site, lines: PlanarLines, strip: int) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]
         assert isinstance(op, DepthwiseConv2D)
         clamp, weights = clamp_of(op), tap_weights(site)
         r = requantization(site, weights, clamp)
-        channels = x.shape[3]
-        step, out_step = (channels * s.shape[2] for s in (x, y))  # of a row
         fields: dict[str, Field] = {
             "stream": Constant(self._pack(weights, r, y.zero_point, clamp, lines)),
-            "batches": x.shape[0],
-            "in_bytes": x.bytes // x.shape[0],
-            "out_bytes": y.bytes // y.shape[0],
-            "channels": channels,
-            "in_lines": lines.in_size[0],
-            "in_length": lines.in_size[1],
-            "line_step": step if lines.along else channels,
-            "step": channels if lines.along else step,
-            "out_lines": lines.out_size[0],
-            "out_length": lines.out_size[1],
-            "out_line_step": out_step if lines.along else channels,
-            "out_step": channels if lines.along else out_step,
-            "stride_lines": lines.stride[0],
-            "pad_lines": lines.pad[0],
-            "pad": lines.pad[1],
-            "pitch": lines.pitch,
-            "strip": strip,
+            **lines.fields(site, strip),
             "middle": 1 + 2 * y.zero_point,
             "fill": x.zero_point,
         }
@@ -200,7 +148,7 @@ class DepthwisePlanar(Kernel):
         )
 
     def lower_row(self, site: Site) -> Lowered | None:
-        lines = lines_of(site, 1)
+        lines = PlanarLines.of(site, 1)
         room = site.scratch(LARGEST_LINE, LARGEST_LINE)
         if lines.stride[1] > 2 or lines.strip_bytes(1) > room or lines.cost(1, keeps=False) > pixel_cost(site):
             return None
@@ -213,10 +161,10 @@ class DepthwisePlanar(Kernel):
         """Neighbouring rows share no widened lines."""
         best = best_lines(site)
         assert best is not None
-        by_row = min(lines_of(site, 1).cost(1, keeps=False), pixel_cost(site))
+        by_row = min(PlanarLines.of(site, 1).cost(1, keeps=False), pixel_cost(site))
         return max(0, by_row - best[0].cost(best[1], keeps=in_place(site))) * -(-site.outputs[0].shape[3] // 4)
 
-    def _pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, lines: Lines) -> Array:
+    def _pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, lines: PlanarLines) -> Array:
         """Per channel: three rows of three weights, shift - 1 behind the first; doubled bias, M."""
         _, bias, multiplier, shift = pad_channels(weights, r, zero_point, clamp)
         square = weights.reshape(-1, 3, 3)

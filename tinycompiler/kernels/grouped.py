@@ -23,9 +23,8 @@ from tinycompiler.kernels.convolution import (
     clamp_of,
     flat_weights,
     one_group,
-    pairs_why_not,
 )
-from tinycompiler.kernels.requantize import Requantization, requantization
+from tinycompiler.kernels.requantize import Requantization, pairs_why_not, requantization
 from tinycompiler.ops import Conv2D
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import DType

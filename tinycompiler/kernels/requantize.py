@@ -154,3 +154,24 @@ def pad_channels(weights: Ints, r: Requantization, zero_point: int, clamp: Clamp
         weights = np.vstack([weights, np.zeros((1, weights.shape[1]), np.int64)])
         bias, multiplier, shift = np.append(bias, 0), np.append(multiplier, 0), np.append(shift, 1)
     return weights, bias, multiplier, shift
+
+
+def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
+    """What the dsp tile asks of (channels, taps) weights that it pairs."""
+    live = ~r.constant
+    if r.rounding == "real":
+        return "some channel's float requantization has no integer form that could be proved equal"
+    if ((r.shift < 1) | (r.shift > 22))[live].any():
+        channel = int(np.flatnonzero(live & ((r.shift < 1) | (r.shift > 22)))[0])
+        return f"output channel {channel} needs a right shift of {int(r.shift[channel])}; 1 to 22 are supported"
+    if (r.reach[live] >= 2**30).any():
+        channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
+        reach = int(r.reach[channel])
+        return f"output channel {channel} can reach {reach:,}, and accumulators are held doubled (limit 2^30)"
+    second = np.abs(weights[1::2]).sum(axis=1)
+    if (second * 128 >= 2**23).any():
+        channel = 2 * int(np.argmax(second)) + 1
+        return f"output channel {channel} has Σ|w| = {int(second.max()):,}; pairs of channels need below 65,536"
+    if (weights[1::2] == -128).any():
+        return "a weight of an odd output channel is -128, outside TFLite's symmetric range, and does not pair"
+    return None

@@ -17,9 +17,9 @@ import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up
 from tinycompiler.kernels.conv_scalar import ConvScalar
-from tinycompiler.kernels.convolution import ConvDsp, ConvKernel, pairs_why_not
+from tinycompiler.kernels.convolution import ConvDsp, ConvKernel
 from tinycompiler.kernels.int16 import ConvDsp16, ConvScalar16, scaling, with_weights
-from tinycompiler.kernels.requantize import requantization
+from tinycompiler.kernels.requantize import pairs_why_not, requantization
 from tinycompiler.ops import TransposeConv
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
