@@ -1,5 +1,6 @@
 """The kernels for cores without DSP: proofs tried out, and judges over shapes, borders and extreme sums."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -92,6 +93,23 @@ def test_every_product_stays_in_32_bits() -> None:
                 assert (scaled < 2**31).all(), case
             for sign in (-1, 1):
                 assert (np.abs(sign * scaled + found.constant) < 2**31).all(), case
+
+
+def test_a_channel_without_weights_is_its_bias() -> None:
+    """Whatever form the other channels need."""
+    forms = set()
+    for i, case in enumerate(scaled_cases(40)):
+        site = site_of(case, Numerics.TFLM)
+        r = requantization(site, flat_weights(site), Clamp())
+        bias = (-1) ** i * np.minimum(r.reach, 10 ** (i % 8))
+        empty = np.arange(len(bias)) % 2 == 0
+        r = replace(r, constant=empty, bias=np.where(empty, bias, r.bias), reach=np.where(empty, abs(bias), r.reach))
+        if (found := short_products(site, r)) is not None:
+            forms.add(found.form.signed)
+            zero_point = site.outputs[0].zero_point
+            wanted = reference(r, bias[:, None], zero_point).clip(-128, 127)
+            assert (found(bias[:, None]).clip(-128, 127) == wanted)[empty].all(), case
+    assert forms == {False, True}
 
 
 def test_forms_are_told_apart() -> None:

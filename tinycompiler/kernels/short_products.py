@@ -127,7 +127,8 @@ def _proved(
         found = _search(form, shift, scales, np.where(never, 0, reach), first, steps + zero_point, never)
         if found is not None:
             parts = np.where(never[:, None], 0, found.parts)
-            fixed_constant = np.where(never, fixed << found.shift, found.constant)
+            alone = (fixed << found.shift) + form.less * (bias < 0)  # the accumulator is the bias
+            fixed_constant = np.where(never, alone, found.constant)
             return ShortProducts(form, parts, fixed_constant, found.shift)
     return None
 
