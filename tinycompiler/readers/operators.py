@@ -102,6 +102,8 @@ BEYOND_INT32 = 2.0**31 - 64
 """The least number that float32 rounds to 2^31."""
 FARTHEST = 65535
 """The largest stride and dilation: beyond, a file is damaged rather than a network unusual."""
+MOST_VALUES = 16
+"""Of a parameter: two for each axis that a tensor can have."""
 
 
 class Refused(Exception):
@@ -133,12 +135,14 @@ class Site:
             raise Refused(f"its {name} is {value}, and a number of ordinary size is needed")
         return value
 
-    def constant(self, index: int, what: str) -> list[int]:
-        """The integers of a constant input."""
+    def constant(self, index: int, what: str, most: int = MOST_VALUES) -> list[int]:
+        """The integers of a constant input, no more than `most`."""
         if index >= len(self.inputs) or self.inputs[index].data is None:
             raise NotConstant(f"its {what} is computed at run time; export the network with constant {what}")
         if self.inputs[index].dtype is DType.FLOAT32:
             raise Refused(f"its {what} is float32, and integers are needed; the file is inconsistent")
+        if self.inputs[index].elements > most:
+            raise Refused(f"its {what} has {self.inputs[index].elements:,} values; the file is inconsistent")
         return [int(v) for v in np.atleast_1d(self.inputs[index].values).ravel()]
 
     def scalar(self, index: int, what: str) -> int:
@@ -397,7 +401,7 @@ def _split_v(s: Site) -> Op:
 
 
 def _gather(s: Site) -> Op:
-    indices, rank = s.constant(1, "indices"), len(s.inputs[0].shape)
+    indices, rank = s.constant(1, "indices", FARTHEST), len(s.inputs[0].shape)
     axis = _axis(s.option("axis"), rank)
     if s.option("batch_dims"):
         raise Refused("batch dimensions are not supported; gather with batch_dims=0")
