@@ -24,7 +24,7 @@ from tinycompiler.board import Board, load
 from tinycompiler.build import build
 from tinycompiler.emulators import run
 from tinycompiler.graph import Graph
-from tinycompiler.kernels import Calls, Wishes, lower, options
+from tinycompiler.kernels import KERNELS, Calls, Site, Wishes, lower, options
 from tinycompiler.ops import Numerics
 from tinycompiler.progress import Progress
 
@@ -67,32 +67,31 @@ def cases() -> list[Case]:
 def forced(graph: Graph, board: Board) -> Iterator[tuple[str, Graph]]:
     """The network of one operator once for each kernel, with that kernel's name."""
     [node] = graph.nodes
-    for call in options(graph, node, board.core):
-        yield call.kernel, graph
+    for kernel, _ in options(Site(graph, node), board.core):
+        yield kernel.name, graph
 
 
 def measured(pairs: Sequence[tuple[str, Graph]], board: Board) -> list[tuple[list[int], int, int]]:
     """Work, instructions and cycles of each."""
     graph = joined([graph for _, graph in pairs]).verify()
-    without = {
-        node.name: frozenset(c.kernel for c in options(graph, node, board.core)) - {kernel}
-        for node, (kernel, _) in zip(graph.nodes, pairs, strict=True)
-    }
-    calls = lower(graph, board.core, Wishes(without=without))
+    chosen = {node.name: kernel for node, (kernel, _) in zip(graph.nodes, pairs, strict=True)}
+    calls = lower(graph, board.core, Wishes(chosen=chosen))
     assert [call.kernel for call in calls.calls] == [kernel for kernel, _ in pairs]
     size = sum(graph.tensors[name].bytes for name in graph.inputs)
     elf = build(program_of(calls), board, vectors=[bytes(size)])
     assert elf.memory.fits, str(elf.memory)
     outcome = run(elf, board, count=True)
-    work = [costs.work(graph, node) for node in graph.nodes]
+    by_name = {kernel.name: kernel for kernel in KERNELS}
+    work = [
+        costs.work(graph, node, by_name[chosen[node.name]].multiplications(Site(graph, node))) for node in graph.nodes
+    ]
     return list(zip(work, outcome.node_instructions, outcome.node_cycles, strict=True))
 
 
 def code_of(kernel: str, graph: Graph, board: Board) -> int:
     """Bytes of code in a program of this one operator with this kernel."""
     [node] = graph.nodes
-    others = frozenset(c.kernel for c in options(graph, node, board.core)) - {kernel}
-    return code(lower(graph, board.core, Wishes(without={node.name: others})), board)
+    return code(lower(graph, board.core, Wishes(chosen={node.name: kernel})), board)
 
 
 def code(calls: Calls, board: Board) -> int:

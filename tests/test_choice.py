@@ -16,7 +16,7 @@ from tests.programs import assert_exact, merged, program_of, trials_of
 from tinycompiler import choice
 from tinycompiler.board import CORES, load
 from tinycompiler.build import build
-from tinycompiler.choice import Choice, Option, fastest, front, options_of, pick
+from tinycompiler.choice import Option, fastest, front, options_of, pick
 from tinycompiler.costs import Cost, costs, cycles
 from tinycompiler.emulators import run
 from tinycompiler.kernels import KERNELS, lower
@@ -68,12 +68,6 @@ def test_nothing_is_better(drawn: tuple[dict[str, list[Option]], dict[str, int]]
     assert pick(choices, "size", flash).flash == min(w[0] for w in ways)
     balanced = pick(choices, "balanced", flash)
     assert not within or balanced.flash * balanced.cycles == min(w[0] * w[1] for w in within)
-
-
-def test_what_is_left_out_leads_to_what_was_chosen() -> None:
-    found = {"n": [Option("a", 1, 9), Option("b", 2, 5), Option("c", 3, 1)], "m": [Option("a", 1, 1)]}
-    assert Choice({"n": "b"}, 0, 0).without(found) == {"n": frozenset({"a"})}
-    assert Choice({"n": "a"}, 0, 0).without(found) == {}
 
 
 def convolutions() -> list[Case]:

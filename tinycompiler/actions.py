@@ -233,7 +233,13 @@ def doctor(_: Namespace) -> Outcome:
 
 def _compiled(options: Namespace, board: Board, goals: Goals | None = None) -> Compiled:
     """The program, as the options wish it, or with these goals."""
-    usual = Goals(not options.no_fusion, options.max_slowdown, options.arena_budget, aim=options.optimize)
+    usual = Goals(
+        not options.no_fusion,
+        options.max_slowdown,
+        options.arena_budget,
+        aim=options.optimize,
+        dense=options.weights == "int8",
+    )
     return compile_model(
         options.model,
         board,

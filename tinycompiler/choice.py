@@ -6,19 +6,24 @@ nodes cannot be decided one by one: for every set of kernels that a program may 
 are merged into the front of (flash, cycles), and the fronts of all sets into one. That is exact; it stays small since
 few kernels are a choice, and what is dominated is dropped at every node.
 
+Most kernels are faster than those behind them whatever the weights are. Of rivals, which pass over zeros or pack weights
+into fewer bits, that depends on the weights, so estimates decide, and the report says what the choice gave and cost.
+
 Estimates are measured ones (costs.py); the verdict on the fit is taken on the linked file as ever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TypeAlias
+
+import numpy as np
 
 from tinycompiler.board import Core
 from tinycompiler.costs import costs, cycles
-from tinycompiler.graph import Graph
-from tinycompiler.kernels import options
+from tinycompiler.graph import Graph, Node
+from tinycompiler.kernels import Site, options
 from tinycompiler.ops import Reshape
 
 LEVELS = {"speed": "-O2", "balanced": "-O2", "size": "-Os"}
@@ -49,6 +54,8 @@ class Option:
     kernel: str
     cycles: float
     constants: int
+    encoding: str = ""
+    """How weights are stored, where the kernel is a rival."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +66,6 @@ class Choice:
     cycles: float
     flash: int
     """Bytes of code and constants, without the firmware."""
-
-    def without(self, found: Mapping[str, Sequence[Option]]) -> dict[str, frozenset[str]]:
-        """By node, the kernels that are better than the chosen one, and not to be taken."""
-        result = {}
-        for node, kernel in self.kernels.items():
-            names = [option.kernel for option in found[node]]
-            if names.index(kernel):
-                result[node] = frozenset(names[: names.index(kernel)])
-        return result
 
 
 @dataclass(frozen=True)
@@ -84,26 +82,61 @@ def gain(chosen: Choice, choices: Sequence[Choice]) -> Gain | None:
     return Gain(choices[-1].flash - chosen.flash, saved) if saved > 0.005 else None
 
 
-def options_of(graph: Graph, core: Core) -> dict[str, list[Option]]:
-    """The kernels of every node that has code, best first."""
-    found: dict[str, list[Option]] = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Reshape):
-            continue
-        listed: list[Option] = []
-        for call in options(graph, node, core):
-            estimated = cycles(graph, node, call.kernel, core) or 0.0
+def options_of(graph: Graph, core: Core, *, dense: bool = False) -> dict[str, list[Option]]:
+    """The kernels of every node that has code, the fastest first. `dense`: see Site."""
+    sites = (Site(graph, node, dense=dense) for node in graph.nodes if not isinstance(node.op, Reshape))
+    return {site.node.name: listed for site in sites if (listed := _options(site, core))}
+
+
+def _options(site: Site, core: Core) -> list[Option]:
+    """Rivals without figures, or without a gain over the kernel that is taken without them, are left out."""
+    listed: list[Option] = []
+    for kernel, call in options(site, core):
+        estimated = cycles(site.graph, site.node, kernel.name, core, kernel.multiplications(site))
+        constants = sum({c.key: c.size for c in call.constants}.values())
+        if not kernel.rival:
             slowest = max((SLOWER * option.cycles for option in listed), default=0.0)
-            listed.append(
-                Option(call.kernel, max(estimated, slowest), sum({c.key: c.size for c in call.constants}.values()))
-            )
-        if listed:
-            found[node.name] = listed
-    return found
+            listed.append(Option(kernel.name, max(estimated or 0.0, slowest), constants))
+        elif listed and estimated is not None and (estimated < listed[0].cycles or constants < listed[0].constants):
+            listed.append(Option(kernel.name, estimated, constants, call.encoding or "packed"))
+    return sorted(listed, key=attrgetter("cycles"))
+
+
+def reasons(graph: Graph, found: Mapping[str, Sequence[Option]], kernels: Mapping[str, str], aim: str) -> dict[str, str]:
+    """Of nodes where a rival was a choice: what the chosen encoding saves and costs, and what was aimed at."""
+    result = {}
+    for node in graph.nodes:
+        listed = found.get(node.name, ())
+        rivals = [option for option in listed if option.encoding]
+        if rivals:
+            chosen = next(option for option in listed if option.kernel == kernels[node.name])
+            dense = next(option for option in listed if not option.encoding)
+            result[node.name] = _zeros(graph, node) + _weighed(chosen, dense, rivals[0], listed[0], aim)
+    return result
+
+
+def _zeros(graph: Graph, node: Node) -> str:
+    """The share of weights that are zero, where there are enough to mention."""
+    constants = [t for t in graph.inputs_of(node) if t.is_constant]
+    weights = max(constants, key=lambda t: t.elements, default=None)
+    share = 0.0 if weights is None else 1 - np.count_nonzero(weights.values) / weights.elements
+    return f"{100 * share:.0f} % zero: " if share >= 0.1 else ""
+
+
+def _weighed(chosen: Option, dense: Option, rival: Option, fastest: Option, aim: str) -> str:
+    """Against the fastest dense kernel; where that was chosen, what the fastest rival would have given."""
+    told = chosen if chosen.encoding else rival
+    saved, time = dense.constants - told.constants, told.cycles / dense.cycles - 1 if dense.cycles else 0.0
+    size = f"{'saves' if saved >= 0 else 'takes'} {abs(saved):,} bytes{'' if saved >= 0 else ' more'}"
+    costs_ = f"{'costs' if time > 0 else 'saves'} {100 * abs(time):.0f} % of the time (estimated)"
+    why = "it is the fastest" if chosen is fastest else "flash is the limit" if aim == "speed" else f"of --optimize {aim}"
+    if chosen.encoding:
+        return f"{told.encoding} {size} and {costs_}; chosen because {why}"
+    return f"{told.encoding} {size} and {costs_}; {chosen.kernel} was chosen because {why}"
 
 
 def fastest(found: Mapping[str, Sequence[Option]], core: Core) -> Choice:
-    """Every node's first kernel."""
+    """Every node's fastest kernel."""
     table, first = costs(core), {node: listed[0] for node, listed in found.items()}
     code = sum(table[kernel].code for kernel in {option.kernel for option in first.values()} if kernel in table)
     flash = code + sum(option.constants + NODE for option in first.values())

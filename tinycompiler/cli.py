@@ -171,6 +171,12 @@ def _planning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--optimize", choices=tuple(LEVELS), default="speed", help="what kernels are chosen for (default speed)"
     )
+    parser.add_argument(
+        "--weights",
+        choices=("int4-if-exact", "int8"),
+        default="int4-if-exact",
+        help="int4-if-exact: in fewer bits, or without their zeros, where that is exact and pays; int8: as bytes",
+    )
     for what in ("flash", "ram"):
         text = f"the most {what.upper() if what == 'ram' else what} that the program may take"
         parser.add_argument(f"--{what}-budget", type=_bytes, metavar="BYTES", help=text)

@@ -39,18 +39,21 @@ def costs(core: Core) -> Mapping[str, Cost]:
     }
 
 
-def work(graph: Graph, node: Node) -> list[int]:
-    """Multiplications; outputs; multiplications for one output channel (values to gather); inputs that are not
-    constants; output channels; one, for the call itself.
+def work(graph: Graph, node: Node, multiplied: int) -> list[int]:
+    """Multiplications that are `multiplied`; outputs; the node's multiplications for one output channel (values to
+    gather); inputs that are not constants; output channels; one, for the call itself.
     """
     macs = graph.macs(node)
     outputs = graph.outputs_of(node)
     channels = outputs[0].shape[-1] if outputs[0].shape else 1
     moving = sum(t.elements for t in graph.inputs_of(node) if not t.is_constant)
-    return [macs, sum(t.elements for t in outputs), macs // max(1, channels), moving, channels, 1]
+    return [multiplied, sum(t.elements for t in outputs), macs // max(1, channels), moving, channels, 1]
 
 
-def cycles(graph: Graph, node: Node, kernel: str, core: Core) -> float | None:
-    """Estimated, of one call; None for a kernel without figures."""
+def cycles(graph: Graph, node: Node, kernel: str, core: Core, multiplied: int | None = None) -> float | None:
+    """Estimated, of one call; None for a kernel without figures. `multiplied`: where that is not all the node's MACs."""
     cost = costs(core).get(kernel)
-    return None if cost is None else sum(w * c for w, c in zip(work(graph, node), cost.cycles, strict=True))
+    if cost is None:
+        return None
+    macs = graph.macs(node) if multiplied is None else multiplied
+    return sum(w * c for w, c in zip(work(graph, node, macs), cost.cycles, strict=True))

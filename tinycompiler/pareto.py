@@ -58,7 +58,7 @@ def candidates(compiled: Compiled) -> list[tuple[Goals, str]]:
     """Goals that lead to different programs, and the options that ask for them."""
     goals, core = compiled.goals, compiled.board.core
     found = []
-    for choice in spread(front(options_of(compiled.graph, core), core)):
+    for choice in spread(front(options_of(compiled.graph, core, dense=goals.dense), core)):
         budget = f"--flash-budget {choice.flash + FIRMWARE}"
         for slowdown in dict.fromkeys((goals.slowdown, ANY_SLOWDOWN)):
             more = f" --max-slowdown {100 * ANY_SLOWDOWN:g}" if slowdown == ANY_SLOWDOWN else ""

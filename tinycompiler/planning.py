@@ -7,13 +7,13 @@ kernels there are to begin with is chosen for the flash that there is (choice.py
 Each plan is played back byte by byte before it is believed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
 from tinycompiler.board import Core
 from tinycompiler.bytemap import play
-from tinycompiler.choice import LEVELS, Gain, fastest, front, gain, options_of, pick
+from tinycompiler.choice import LEVELS, Choice, Gain, Option, fastest, front, gain, options_of, pick, reasons
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs, estimate
 from tinycompiler.graph import Graph
@@ -47,7 +47,9 @@ class Goals:
     flash: int | None = None
     """Bytes that are there for code, weights and tables of the network."""
     aim: str = "speed"
-    """What kernels are chosen for: see choice.AIMS."""
+    """What kernels are chosen for: see choice.LEVELS."""
+    dense: bool = False
+    """Whether weights are to stay bytes one after another."""
     tight: bool = False
     """Whether the arena may be made smaller at any price where the RAM would not do."""
     places: Places = ANYWHERE
@@ -114,14 +116,16 @@ def _splits(planned: Planned, graph: Graph, goals: Goals) -> Iterable[Graph]:
 def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     """A plan within the budget, or the smallest that was found."""
     graph = give_room(graph, core)
-    found, chosen, more = options_of(graph, core), Wishes(plain=goals.aim == "size"), None
-    if goals.aim != "speed" or (goals.flash is not None and fastest(found, core).flash > goals.flash):
+    found, more = options_of(graph, core, dense=goals.dense), None
+    picked = fastest(found, core)
+    if goals.aim != "speed" or (goals.flash is not None and picked.flash > goals.flash):
         choices = front(found, core)
         picked = pick(choices, goals.aim, goals.flash)
-        chosen, more = replace(chosen, without=picked.without(found)), gain(picked, choices)
+        more = gain(picked, choices)
+    chosen = _chosen(graph, found, picked, goals)
     usual = _best(graph, core, chosen, goals)
     if usual.layout.plan.excess:
-        smallest = _best(graph, core, replace(chosen, without=front(found, core)[0].without(found)), goals)
+        smallest = _best(graph, core, _chosen(graph, found, front(found, core)[0], goals), goals)
         usual = min(usual, smallest, key=lambda planned: planned.cost)
     if goals.budget is None or usual.arena <= goals.budget:
         return replace(usual, gain=more)
@@ -135,12 +139,18 @@ def _within_budget(graph: Graph, core: Core, goals: Goals) -> Planned:
     return replace(_given_back(least, core, goals.budget, chosen), gain=more)
 
 
+def _chosen(graph: Graph, found: Mapping[str, Sequence[Option]], picked: Choice, goals: Goals) -> Wishes:
+    kernels = picked.kernels
+    told = reasons(graph, found, kernels, goals.aim)
+    return Wishes(chosen=kernels, reasons=told, dense=goals.dense, plain=goals.aim == "size")
+
+
 def thriftiest(graph: Graph, core: Core, goals: Goals = USUAL) -> Planned:
     """The first plan with less and less scratch that the regions have room for, else the one that needs least; however
     many instructions it costs.
     """
     found: Planned | None = None
-    for trial in _thrifty(graph, core, goals, Wishes()):
+    for trial in _thrifty(graph, core, goals, Wishes(dense=goals.dense)):
         found = trial if found is None or trial.cost < found.cost else found
         if found.layout.plan.excess == 0:
             break

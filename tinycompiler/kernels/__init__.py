@@ -1,6 +1,6 @@
 """Kernels, best first, and `lower`: every node gets the first kernel that does not refuse it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -170,14 +170,26 @@ class Wishes:
     """Bytes of scratch that are not to be exceeded."""
     runs: tuple[tuple[str, ...], ...] = ()
     """Nodes that follow each other, to be computed row by row."""
-    without: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Kernels that are not to be taken, since flash is kept for what gains more by it."""
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """The kernel of a node, see choice.py; where it refuses, the next one that does not is taken."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why that kernel, where there is something to say."""
+    dense: bool = False
+    """See Site."""
     plain: bool = False
     """Whether code is dearer than time: see Site."""
 
     def site(self, graph: Graph, node: Node) -> Site:
-        spare, limit = self.spare.get(node.name, 0), self.limits.get(node.name)
-        return Site(graph, node, spare, limit, self.without.get(node.name, frozenset()), self.plain)
+        return Site(
+            graph,
+            node,
+            spare=self.spare.get(node.name, 0),
+            limit=self.limits.get(node.name),
+            chosen=self.chosen.get(node.name, ""),
+            reason=self.reasons.get(node.name, ""),
+            dense=self.dense,
+            plain=self.plain,
+        )
 
 
 def lower(graph: Graph, core: Core, wishes: Wishes = Wishes()) -> Calls:
@@ -221,8 +233,8 @@ def stage_of(site: Site, core: Core) -> Stage | None:
         return None
     y = site.outputs[0]
     extra, call, pointers = 0, None, False
-    for kernel in KERNELS:
-        if not kernel.is_for(site) or why_not(kernel, site, core) is not None:
+    for kernel in candidates(site):
+        if why_not(kernel, site, core) is not None:
             continue
         extra = extra or kernel.row_extra(site)
         lowered = kernel.lower_row(site)
@@ -243,29 +255,46 @@ def why_not(kernel: Kernel, site: Site, core: Core) -> str | None:
     """None, or the sentence that says why a kernel is not taken for a node that it is for."""
     if kernel.isa not in ISAS[core.isa]:
         return f"{core.name} has no {kernel.isa} instructions"
-    if kernel.name in site.without:
-        return "its code or weights would take flash that is kept for what gains more by it"
     return kernel.why_not(site)
 
 
-def options(graph: Graph, node: Node, core: Core) -> list[Call]:
-    """Calls of all kernels that take the node, best first."""
-    site = Site(graph, node)
-    fitting = [kernel for kernel in KERNELS if kernel.is_for(site) and why_not(kernel, site, core) is None]
-    return [kernel.call(site, ()) for kernel in fitting]
+def candidates(site: Site) -> list[Kernel]:
+    """Kernels for the node in the order in which they are asked: the chosen one, those behind it, those before it;
+    but for the chosen one rivals last.
+    """
+    listed = [kernel for kernel in KERNELS if kernel.is_for(site) and not (kernel.rival and site.dense)]
+    first = next((i for i, kernel in enumerate(listed) if kernel.name == site.chosen), 0)
+    turned = [*listed[first:], *listed[:first]]
+    return sorted(turned, key=lambda kernel: kernel.rival and kernel.name != site.chosen)
+
+
+def options(site: Site, core: Core) -> list[tuple[Kernel, Call]]:
+    """All kernels that take the node, best first, and their calls."""
+    fitting = [kernel for kernel in candidates(site) if why_not(kernel, site, core) is None]
+    return [(kernel, kernel.call(site, ())) for kernel in fitting]
 
 
 def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], ...]]:
-    """The first kernel that takes the node, and the refusals of those before it."""
-    rejected: list[tuple[str, str]] = []
-    for kernel in KERNELS:
-        if not kernel.is_for(site):
-            continue
+    """The first kernel that takes the node, and why not those that usually come before it."""
+    refused: dict[str, str] = {}
+    for kernel in candidates(site):
         why = why_not(kernel, site, core)
         if why is None:
-            return kernel.call(site, tuple(rejected)), tuple(rejected)
-        rejected.append((kernel.name, why))
-    return None, tuple(rejected)
+            rejected = tuple(_better(kernel, refused, site, core))
+            return kernel.call(site, rejected), rejected
+        refused[kernel.name] = why
+    return None, tuple(refused.items())
+
+
+def _better(taken: Kernel, refused: Mapping[str, str], site: Site, core: Core) -> Iterator[tuple[str, str]]:
+    """Kernels that stand before the one that was taken, and why they were not."""
+    for kernel in candidates(replace(site, chosen="")):
+        if kernel is taken:
+            break
+        why = refused.get(kernel.name) or why_not(kernel, site, core)
+        if why is None:
+            why = "its code or weights would take flash that is kept for what gains more by it"
+        yield kernel.name, why
 
 
 __all__ = [

@@ -80,8 +80,14 @@ class Call:
     macs: int = 0
     floating_point: str = ""
     """What the C computes with beside integers: "", "single" or "double" precision."""
+    encoding: str = ""
+    """How weights are stored, where that is not one after another in 8 or 16 bits: "int4", "blocks of 4"."""
+    bits: int = 8
+    """That a stored weight takes."""
     rejected: tuple[tuple[str, str], ...] = ()
     """Better kernels that refused, and why."""
+    reason: str = ""
+    """Why weights are encoded so, where there was a choice."""
 
     @property
     def constants(self) -> tuple[Constant, ...]:
@@ -110,8 +116,12 @@ class Site:
     limit: int | None = None
     """Bytes of scratch that a kernel may take at most, where the arena has a budget."""
 
-    without: frozenset[str] = frozenset()
-    """Kernels that are not to be taken, see choice.py."""
+    chosen: str = ""
+    """The kernel to take where it does not refuse, see choice.py."""
+    reason: str = ""
+    """Why it was chosen, where there is something to say."""
+    dense: bool = False
+    """Whether weights are to stay bytes one after another: no kernel that packs them tighter."""
     plain: bool = False
     """Whether code is dearer than time: inner loops have no forms for special cases beside the general one."""
 
@@ -153,6 +163,8 @@ class Lowered:
     in_place: tuple[str, ...] = ()
     floating_point: str = ""
     """See `Call`; copying floats is no arithmetic."""
+    encoding: str = ""
+    bits: int = 8
     order: tuple[Touch, ...] = ()
 
 
@@ -165,6 +177,8 @@ class Kernel:
     ops: ClassVar[tuple[type[Op], ...]]
     types: ClassVar[tuple[DType, ...] | None] = None
     """Types of a first output that the kernel is for, others being another kernel's matter; None: any."""
+    rival: ClassVar[bool] = False
+    """Whether the values of the weights decide if it is faster than other kernels, so that estimates are asked."""
 
     def is_for(self, site: Site) -> bool:
         """Whether the kernel runs such operators at all; if not, its refusal is not worth a word."""
@@ -184,6 +198,10 @@ class Kernel:
         The C function takes these pointers in place of the input: null for a row outside the image.
         """
         return None
+
+    def multiplications(self, site: Site) -> int:
+        """That it does for the node: less than the node's where it passes over zeros."""
+        return site.graph.macs(site.node)
 
     def row_extra(self, site: Site) -> int:
         """Instructions that computing row by row takes more than the whole node, estimated."""
@@ -205,7 +223,10 @@ class Kernel:
             order=lowered.order,
             macs=site.graph.macs(site.node),
             floating_point=lowered.floating_point,
+            encoding=lowered.encoding,
+            bits=lowered.bits,
             rejected=rejected,
+            reason=site.reason if site.chosen == self.name else "",
         )
 
 
