@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from tests import models
+from tests.draws import graph_of
 from tests.tflite_builder import ModelBuilder, encode
 from tinycompiler.errors import ModelError
+from tinycompiler.ops import Numerics
 from tinycompiler.readers import schema
 from tinycompiler.readers.blockers import problems
 from tinycompiler.readers.file import File
@@ -357,6 +359,14 @@ def test_float_edges_are_fine_and_a_float_tail_is_not() -> None:
     [sentence] = sentences(read(model))
     assert "softmax_3 (SOFTMAX version 1)" in sentence
     assert "quantized elsewhere" in sentence
+
+
+def test_a_scale_beside_floats_means_nothing() -> None:
+    model = ModelBuilder("edge")
+    model.tensor("input", (1, 4), "float32", scales=-0.0)
+    model.tensor("output", (1, 4), scales=0.1)
+    model.operator("QUANTIZE", ["input"], ["output"]).inputs("input").outputs("output")
+    assert [node.op.name for node in graph_of(model.build(), Numerics.LITERT).nodes] == ["QUANTIZE"]
 
 
 @pytest.mark.parametrize(

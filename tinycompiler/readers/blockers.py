@@ -238,8 +238,10 @@ def _numbers(tensor: Tensor, details: Details) -> Iterator[str]:
 
 
 def _bad_scales(tensor: Tensor) -> list[float]:
-    """Scales with which nothing can be computed. One of many may be 0 or nearly so, for a channel of zeros."""
-    scales = tensor.quantization.scales if tensor.quantization else ()
+    """Scales with which nothing can be computed. One of many may be 0 or nearly so, for a channel of zeros; beside
+    floats they mean nothing.
+    """
+    scales = tensor.quantization.scales if tensor.quantization and tensor.dtype is not DType.FLOAT32 else ()
     least = LEAST_SCALE if len(scales) == 1 else 0.0
     return [scale for scale in scales if not isfinite(scale) or not least <= scale <= GREATEST_SCALE]
 
