@@ -20,7 +20,7 @@ from tinycompiler.lifetimes import Layout, layer_wise
 from tinycompiler.memory import alive_at
 from tinycompiler.passes.pruned import constant_outputs, pruned
 from tinycompiler.planning import USUAL, Goals
-from tinycompiler.report_facts import Json, buffers, flash_map, overlaps, pruning, short, steps
+from tinycompiler.report_facts import Json, buffers, flash_map, overlaps, pruning, short, steps, stored
 from tinycompiler.shortfall import planned_use, shortfall
 from tinycompiler.verify import Verification
 
@@ -181,6 +181,7 @@ def _layer(step: int, call: Call, calls: Calls, run: Run | None, as_read: int | 
         "macs": call.macs,
         "macs_as_read": as_read,
         "weights": sum(c.size for c in call.constants if not c.table),
+        "stored": stored(call, graph),
         "tables": sum(c.size for c in call.constants if c.table),
         "scratch": call.scratch,
         "instructions": run.node_instructions[step] if counted and run else None,

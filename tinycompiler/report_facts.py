@@ -5,12 +5,16 @@ pruning took. Keys, units and sources are described in report_schema.json.
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tinycompiler.build import Elf
 from tinycompiler.emulators import Run as Ran
+from tinycompiler.graph import Graph
 from tinycompiler.kernels import Call, Calls, Run, calls_of
 from tinycompiler.lifetimes import Layout, scratch_name
 from tinycompiler.memory import alive_at, bytes_needed
 from tinycompiler.passes.pruned import Pruned
+from tinycompiler.tensor import DType
 
 Json = dict[str, Any]
 
@@ -115,6 +119,25 @@ def _functions(calls: Calls, elf: Elf) -> list[Json]:
 def _joined(calls: tuple[Call, ...]) -> str:
     names = [call.node.name for call in calls]
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def stored(call: Call, graph: Graph) -> Json | None:
+    """How the weights of a layer lie in flash, beside what they would take as bytes; None for a layer without."""
+    constants = [t for name in call.node.inputs[1:] if (t := graph.tensors[name]).is_constant]
+    if not call.macs or not constants:
+        return None
+    weights = constants[0]
+    values = weights.values
+    in_words = weights.dtype is DType.INT32  # 32 weights of one bit
+    bits = 32 if in_words else 1
+    return {
+        "bits": call.bits,
+        "encoding": call.encoding or "dense",
+        "zeros": 0.0 if in_words else round(1 - np.count_nonzero(values) / max(1, values.size), 4),
+        "bytes": sum(constant.size for constant in call.constants if not constant.table),
+        "bytes_dense": values.size * bits,
+        "reason": call.reason or None,
+    }
 
 
 def pruning(layers: tuple[Pruned, ...], calls: Calls, run: Ran | None) -> Json:

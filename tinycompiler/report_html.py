@@ -14,7 +14,7 @@ from tinycompiler.report import Report
 from tinycompiler.report_diff import signed, told
 from tinycompiler.report_facts import Json, short
 from tinycompiler.report_picture import arena, treemap
-from tinycompiler.report_text import changed, lost
+from tinycompiler.report_text import changed, lost, told_apart
 from tinycompiler.resources import folder
 
 
@@ -32,6 +32,7 @@ def page(report: Report) -> str:
         largest=max((x[cost] or 0 for x in d["layers"]), default=0),
         narrowed=[x for x in d["pruning"]["layers"] if lost(x)],
         left_alone=[x for x in d["pruning"]["layers"] if not lost(x)],
+        encoded=[x for x in d["layers"] if x["stored"]] if any(map(told_apart, d["layers"])) else [],
         runs=_runs(d),
     )
 

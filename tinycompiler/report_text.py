@@ -47,7 +47,7 @@ def terminal(report: Report, *, verbose: bool = False) -> str:
     if d["verify"]:
         parts.append(_verify_lines(d["verify"]))
     if verbose:
-        parts += [_layer_table(d["layers"]), *_pruning_table(d["pruning"]["layers"])]
+        parts += [_layer_table(d["layers"]), *_stored_table(d["layers"]), *_pruning_table(d["pruning"]["layers"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -222,6 +222,34 @@ def _layer_table(layers: Sequence[Mapping[str, Any]]) -> str:
             refused.setdefault((r["kernel"], r["why"]), []).append(x["name"])
     notes = [f"  {kernel}: {why}: {_listed(nodes)}" for (kernel, why), nodes in refused.items()]
     return "\n".join([text, *(["why not a better kernel:", *notes] if notes else [])])
+
+
+def _stored_table(layers: Sequence[Json]) -> list[str]:
+    """How weights are stored, where it is not as bytes everywhere or there was a choice."""
+    if not any(told_apart(x) for x in layers):
+        return []
+    rows: list[tuple[object, ...]] = [("weights of", "bits", "encoding", "zeros", "flash", "as int8", "instructions")]
+    rows += [
+        (
+            x["name"],
+            s["bits"],
+            s["encoding"],
+            f"{100 * s['zeros']:.0f} %",
+            s["bytes"],
+            s["bytes_dense"],
+            x["instructions"],
+        )
+        for x in layers
+        if (s := x["stored"])
+    ]
+    reasons = [f"  {x['name']}: {x['stored']['reason']}" for x in layers if x["stored"] and x["stored"]["reason"]]
+    return ["\n".join([table(rows, right="lrlrrrr"), *(["why so:", *reasons] if reasons else [])])]
+
+
+def told_apart(layer: Json) -> bool:
+    """Whether there is something to say of how a layer's weights are stored."""
+    s = layer["stored"]
+    return bool(s and (s["encoding"] != "dense" or s["reason"]))
 
 
 def _listed(nodes: Sequence[str]) -> str:
