@@ -133,7 +133,7 @@ def stored(call: Call, graph: Graph) -> Json | None:
     return {
         "bits": call.bits,
         "encoding": call.encoding or "dense",
-        "zeros": 0.0 if in_words else round(1 - np.count_nonzero(values) / max(1, values.size), 4),
+        "zeros": 0 if in_words else values.size - int(np.count_nonzero(values)),
         "bytes": sum(constant.size for constant in call.constants if not constant.table),
         "bytes_dense": values.size * bits,
         "reason": call.reason or None,

@@ -234,7 +234,7 @@ def _stored_table(layers: Sequence[Json]) -> list[str]:
             x["name"],
             s["bits"],
             s["encoding"],
-            f"{100 * s['zeros']:.0f} %",
+            f"{100 * s['zeros'] / s['bytes_dense']:.0f} %",
             s["bytes"],
             s["bytes_dense"],
             x["instructions"],
