@@ -2,6 +2,7 @@
 
 from tinycompiler.readers import schema
 
+ZIP = b"PK\x03\x04"
 EXPORT = "convert it to .tflite first, with tf.lite.TFLiteConverter"
 EXPORT_ONNX = "convert it to .tflite first, with onnx2tf for example"
 EXPORT_TORCH = "convert it to .tflite first, with ai-edge-torch for example"
@@ -35,7 +36,7 @@ def looks_like(data: bytes) -> str:
         return f"it has {len(data)} bytes only; is the download or copy complete?"
     if data[4:7] == schema.IDENTIFIER[:3]:
         return f"it has the format version {data[4:8]!r}; convert the network again with a current converter"
-    if data.startswith(b"PK\x03\x04"):
+    if data.startswith(ZIP):
         found = next(text for member, text in _ZIP_MEMBERS if member in data)
         return f"it looks like {found}"
     if b"unsigned char" in data[:4096]:

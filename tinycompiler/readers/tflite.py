@@ -18,10 +18,12 @@ from tinycompiler.readers import schema
 from tinycompiler.readers.constants import DTYPES, MOST_AXES, WIDENED, readable, stored_bytes, unpacked
 from tinycompiler.readers.file import Details, File, Operator, Signature, Subgraph
 from tinycompiler.readers.flatbuffer import FOREIGN, Decoder
-from tinycompiler.readers.magic import looks_like
+from tinycompiler.readers.magic import ZIP, looks_like
 from tinycompiler.tensor import Array, DType, Quantization, Tensor
 
 MOST_BYTES = 1 << 27
+HEAD = 1 << 16
+"""Bytes from which another format is told."""
 LONGEST_NAME = 500  # characters; converters join the names of fused layers
 
 
@@ -33,7 +35,9 @@ def load(path: Path) -> File:
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            data = stream.read(MOST_BYTES + 1) if size <= MOST_BYTES else b""
+            data = stream.read(HEAD)
+            if (data[4:8] == schema.IDENTIFIER or data.startswith(ZIP)) and size <= MOST_BYTES:
+                data += stream.read(MOST_BYTES + 1 - HEAD)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     size = max(size, len(data))  # a device says nothing of its size
