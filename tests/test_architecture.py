@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fusion", "node_order", "splits", "states"),
     ("costs",),
     ("choice",),
+    ("reasons",),
     ("planning",),
     ("emit",),
     ("elf",),

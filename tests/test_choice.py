@@ -22,6 +22,7 @@ from tinycompiler.emulators import run
 from tinycompiler.kernels import KERNELS, lower
 from tinycompiler.ops import Numerics
 from tinycompiler.pareto import Point, undominated
+from tinycompiler.reasons import reasons
 
 CORE = CORES["cortex-m4f"]
 NAMES = ("a", "b", "c", "d", "e")
@@ -68,6 +69,53 @@ def test_nothing_is_better(drawn: tuple[dict[str, list[Option]], dict[str, int]]
     assert pick(choices, "size", flash).flash == min(w[0] for w in ways)
     balanced = pick(choices, "balanced", flash)
     assert not within or balanced.flash * balanced.cycles == min(w[0] * w[1] for w in within)
+
+
+DENSE, SPARSE, PACKED = Option("d", 100, 900), Option("s", 60, 1000, "deltas"), Option("p", 106, 500, "int4")
+
+
+@pytest.mark.parametrize(
+    ("listed", "kernel"),
+    [
+        ([DENSE], "d"),
+        ([SPARSE, DENSE], "s"),
+        ([DENSE, PACKED], "p"),
+        ([SPARSE, DENSE, PACKED], "s"),
+        ([DENSE, replace(PACKED, cycles=111)], "d"),
+        ([DENSE, replace(PACKED, constants=700)], "d"),
+    ],
+)
+def test_rivals_that_are_as_fast_and_much_smaller_are_taken(listed: list[Option], kernel: str) -> None:
+    assert fastest({"n": listed}, CORE).kernels == {"n": kernel}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "aim", "words"),
+    [
+        (
+            "s",
+            "speed",
+            "75 % zero: deltas adds 100 bytes and saves 40 % of the time (estimated); chosen because it is the f",
+        ),
+        (
+            "p",
+            "speed",
+            "75 % zero: int4 saves 400 bytes and costs 6 % of the time (estimated); chosen because flash is the",
+        ),
+        (
+            "d",
+            "size",
+            "deltas adds 100 bytes and saves 40 % of the time (estimated); d was chosen because of --optimize size",
+        ),
+    ],
+)
+def test_reasons_weigh_bytes_and_time(kernel: str, aim: str, words: str) -> None:
+    weights = np.array([[0, 0, 0, 5]] * 4, np.int8)
+    graph = Case(models.fully_connected, 0, {"shape": (1, 4), "units": 4, "weights": weights}).graph(Numerics.LITERT)
+    [node] = graph.nodes
+    [said] = reasons(graph, {node.name: [SPARSE, DENSE, PACKED]}, {node.name: kernel}, aim).values()
+    assert words in said
+    assert reasons(graph, {node.name: [DENSE]}, {node.name: "d"}, aim) == {}
 
 
 def convolutions() -> list[Case]:

@@ -6,8 +6,8 @@ nodes cannot be decided one by one: for every set of kernels that a program may 
 are merged into the front of (flash, cycles), and the fronts of all sets into one. That is exact; it stays small since
 few kernels are a choice, and what is dominated is dropped at every node.
 
-Most kernels are faster than those behind them whatever the weights are. Of rivals, which pass over zeros or pack weights
-into fewer bits, that depends on the weights, so estimates decide, and the report says what the choice gave and cost.
+Most kernels are faster than those behind them whatever the weights are. Of rivals, which pass over zeros or pack
+weights into fewer bits, that depends on the weights, so estimates decide; reasons.py says what that gave and cost.
 
 Estimates are measured ones (costs.py); the verdict on the fit is taken on the linked file as ever.
 """
@@ -18,11 +18,9 @@ from itertools import combinations
 from operator import attrgetter, itemgetter
 from typing import TypeAlias
 
-import numpy as np
-
 from tinycompiler.board import Core
 from tinycompiler.costs import costs, cycles
-from tinycompiler.graph import Graph, Node
+from tinycompiler.graph import Graph
 from tinycompiler.kernels import Site, options
 from tinycompiler.ops import Reshape
 
@@ -30,6 +28,10 @@ LEVELS = {"speed": "-O2", "balanced": "-O2", "size": "-Os"}
 """What a choice may aim at, and the C compiler's optimization for it."""
 SLOWER = 1.02
 """A later kernel is taken for at least so many times slower than those before: estimates are not nearer than that."""
+NEAR = 1.1
+"""Rivals up to so many times slower are as fast, as far as estimates tell."""
+MUCH_SMALLER = 0.75
+"""Of the bytes, or less: then such a rival is taken."""
 NODE = 160
 """Bytes of a node's call, its constant struct, and its share of what a kernel's variants take beyond the first."""
 MOST_KERNELS = 8
@@ -102,45 +104,19 @@ def _options(site: Site, core: Core) -> list[Option]:
     return sorted(listed, key=attrgetter("cycles"))
 
 
-def reasons(graph: Graph, found: Mapping[str, Sequence[Option]], kernels: Mapping[str, str], aim: str) -> dict[str, str]:
-    """Of nodes where a rival was a choice: what the chosen encoding saves and costs, and what was aimed at."""
-    result = {}
-    for node in graph.nodes:
-        listed = found.get(node.name, ())
-        rivals = [option for option in listed if option.encoding]
-        if rivals:
-            chosen = next(option for option in listed if option.kernel == kernels[node.name])
-            dense = next(option for option in listed if not option.encoding)
-            result[node.name] = _zeros(graph, node) + _weighed(chosen, dense, rivals[0], listed[0], aim)
-    return result
-
-
-def _zeros(graph: Graph, node: Node) -> str:
-    """The share of weights that are zero, where there are enough to mention."""
-    constants = [t for t in graph.inputs_of(node) if t.is_constant]
-    weights = max(constants, key=lambda t: t.elements, default=None)
-    share = 0.0 if weights is None else 1 - np.count_nonzero(weights.values) / weights.elements
-    return f"{100 * share:.0f} % zero: " if share >= 0.1 else ""
-
-
-def _weighed(chosen: Option, dense: Option, rival: Option, fastest: Option, aim: str) -> str:
-    """Against the fastest dense kernel; where that was chosen, what the fastest rival would have given."""
-    told = chosen if chosen.encoding else rival
-    saved, time = dense.constants - told.constants, told.cycles / dense.cycles - 1 if dense.cycles else 0.0
-    size = f"{'saves' if saved >= 0 else 'takes'} {abs(saved):,} bytes{'' if saved >= 0 else ' more'}"
-    costs_ = f"{'costs' if time > 0 else 'saves'} {100 * abs(time):.0f} % of the time (estimated)"
-    why = "it is the fastest" if chosen is fastest else "flash is the limit" if aim == "speed" else f"of --optimize {aim}"
-    if chosen.encoding:
-        return f"{told.encoding} {size} and {costs_}; chosen because {why}"
-    return f"{told.encoding} {size} and {costs_}; {chosen.kernel} was chosen because {why}"
-
-
 def fastest(found: Mapping[str, Sequence[Option]], core: Core) -> Choice:
-    """Every node's fastest kernel."""
-    table, first = costs(core), {node: listed[0] for node, listed in found.items()}
+    """Every node's fastest kernel, or one that is as fast within the estimate and packs weights much smaller."""
+    table, first = costs(core), {node: _near_fastest(listed) for node, listed in found.items()}
     code = sum(table[kernel].code for kernel in {option.kernel for option in first.values()} if kernel in table)
     flash = code + sum(option.constants + NODE for option in first.values())
     return Choice({n: o.kernel for n, o in first.items()}, sum(o.cycles for o in first.values()), flash)
+
+
+def _near_fastest(listed: Sequence[Option]) -> Option:
+    first = listed[0]
+    near = (o for o in listed if o.encoding and o.cycles <= NEAR * first.cycles)
+    smaller = (o for o in near if o.constants <= MUCH_SMALLER * first.constants)
+    return min(smaller, key=attrgetter("constants"), default=first)
 
 
 def front(found: Mapping[str, Sequence[Option]], core: Core) -> list[Choice]:

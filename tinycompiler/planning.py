@@ -13,7 +13,7 @@ from math import inf
 
 from tinycompiler.board import Core
 from tinycompiler.bytemap import play
-from tinycompiler.choice import LEVELS, Choice, Gain, Option, fastest, front, gain, options_of, pick, reasons
+from tinycompiler.choice import LEVELS, Choice, Gain, Option, fastest, front, gain, options_of, pick
 from tinycompiler.errors import DoesNotFit
 from tinycompiler.fusion import choose_runs, estimate
 from tinycompiler.graph import Graph
@@ -21,6 +21,7 @@ from tinycompiler.kernels import Call, Calls, Run, Wishes, calls_of, lower
 from tinycompiler.lifetimes import QUICK_EFFORT, Layout, lay_out, scratch_name
 from tinycompiler.memory import alive_at, needs_at
 from tinycompiler.node_order import best_order
+from tinycompiler.reasons import reasons
 from tinycompiler.regions import ANYWHERE, Places
 from tinycompiler.splits import between, splits
 from tinycompiler.states import give_room
