@@ -5,7 +5,8 @@
 Each network (`tests.fuzz_steps`) is read from the bytes of a .tflite file. Held to one another, for every trial input:
 the judge, `evaluate` of the graph as read, `evaluate` of the optimized graph, and what the emulated board (or with
 `--host` this machine under sanitizers) prints. Held to its bounds: the plan. Many networks are one program, as one
-compilation and one run of an emulator cost more than a hundred networks do.
+compilation and one run of an emulator cost more than a hundred networks do. Half of the networks run with the kernels
+that are best, the others with any that take a node.
 
 Everything that may crash runs in a child process, one at a time. A failure is made smaller, operator by operator, and
 printed with the seed for `--only`. The last line is one JSON object.
@@ -37,15 +38,15 @@ from tests.fuzz_steps import STEPS, drawn
 from tests.judges import judge
 from tests.programs import joined, program_of
 from tinycompiler import memory
-from tinycompiler.board import load
+from tinycompiler.board import Core, load
 from tinycompiler.build import build
 from tinycompiler.emulators import run
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph
 from tinycompiler.host import run_on_host
-from tinycompiler.kernels import lower
+from tinycompiler.kernels import Site, Wishes, lower, options
 from tinycompiler.lifetimes import ALIGNMENT, lay_out
-from tinycompiler.ops import Numerics
+from tinycompiler.ops import Numerics, Reshape
 from tinycompiler.passes import optimize
 from tinycompiler.readers.operators import OPERATORS
 from tinycompiler.tensor import Array, DType, Tensor
@@ -223,7 +224,12 @@ class TooLarge(Exception):
 def device_outputs(tried: Sequence[Tried], place: Place) -> list[tuple[bytes, ...]]:
     """Of each trial, every output of the networks together, as the device says them."""
     board = load(place.board)
-    calls = lower(joined([each.graph for each in tried]), board.core)
+    chosen = {
+        f"{i}_{node}": kernel
+        for i, each in enumerate(tried)
+        for node, kernel in any_kernels(each.graph, board.core, each.seed).items()
+    }
+    calls = lower(joined([each.graph for each in tried]), board.core, Wishes(chosen=chosen))
     program = program_of(calls)
     vectors = [
         Vector(f"trial {i}", tuple(t.trials[i][name] for t in tried for name in t.graph.inputs)) for i in range(TRIALS)
@@ -235,6 +241,15 @@ def device_outputs(tried: Sequence[Tried], place: Place) -> list[tuple[bytes, ..
     if not (elf.memory.fits and elf.memory.vectors_fit):
         raise TooLarge(str(elf.memory))
     return list(run(elf, board, count=False, wall_seconds=SILENCE / 2).outputs)
+
+
+def any_kernels(graph: Graph, core: Core, seed: int) -> dict[str, str]:
+    """For every other network, any kernel that takes a node: also those that a choice would hardly make."""
+    rng = np.random.default_rng(seed)
+    if rng.random() < 0.5:
+        return {}
+    nodes = [node for node in graph.nodes if not isinstance(node.op, Reshape)]
+    return {node.name: rng.choice([kernel.name for kernel, _ in options(Site(graph, node), core)]) for node in nodes}
 
 
 def compare(tried: Sequence[Tried], place: Place) -> Iterator[Outcome]:

@@ -44,13 +44,20 @@ def _weights(g: Grower, shape: Shape, axis: int) -> str:
     base = single(g.rng.uniform(0.002, 0.02)) if g.chance(0.8) else 2.0 ** g.between(-12, 0)
     count = shape[axis] if g.chance(0.6) else 1
     scales = [single(base * g.rng.uniform(0.3, 1.7)) if count > 1 else base for _ in range(count)]
-    pattern = g.among(("random", "random", "random", "random", "small", "zero", 127, -127, "signs"))
+    plain = ("random", "random", "random", "random", "small", "zero", 127, -127, "signs")
+    pattern = g.among((*plain, "nibbles", "sparse", "blocks", "sparse nibbles"))
     random = g.rng.integers(-127, 128, shape)
+    kept = g.rng.random(shape) < g.rng.random()
+    fours = np.repeat(g.rng.random((*shape[:-1], -(-shape[-1] // 4))) < g.rng.random(), 4, axis=-1)[..., : shape[-1]]
     values: dict[Any, Any] = {
         "random": random,
         "small": random // 64,
         "zero": random * 0,
         "signs": np.where(random > 0, 127, -127),
+        "nibbles": random // 16,
+        "sparse": random * kept,
+        "blocks": random * fours,
+        "sparse nibbles": random // 16 * kept,
     }
     return g.constant(
         values.get(pattern, np.full(shape, pattern if isinstance(pattern, int) else 0)), "int8", scales, 0, axis
