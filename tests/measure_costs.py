@@ -27,6 +27,7 @@ from tinycompiler.graph import Graph
 from tinycompiler.kernels import KERNELS, Calls, Site, Wishes, lower, options
 from tinycompiler.ops import Numerics
 from tinycompiler.progress import Progress
+from tinycompiler.tensor import Array
 
 BOARDS = ("nucleo_l4r5zi", "nucleo_f207zg", "rpi_pico")
 Floats = NDArray[np.float64]
@@ -61,7 +62,36 @@ def cases() -> list[Case]:
         *each(models.mul, *element),
         *each(models.max_pool_2d, *pools, activation="NONE"),
         *each(models.average_pool_2d, *pools, activation="NONE"),
+        *packable(),
     ]
+
+
+def packable() -> list[Case]:
+    """Convolutions with weights that rivals take."""
+    layers: list[tuple[Any, tuple[int, ...], dict[str, Any]]] = [
+        (models.conv_2d, (f, k, k, c), {"shape": (1, n, n, c), "filters": f, "kernel": (k, k)})
+        for n, c, f, k in ((8, 16, 16, 3), (6, 32, 24, 3), (12, 32, 32, 1), (8, 64, 48, 1), (10, 8, 12, 3))
+    ]
+    layers += [(models.fully_connected, (u, c), {"shape": (1, c), "units": u}) for c, u in ((128, 64), (256, 32))]
+    return [
+        Case(make, seed, {**told, "activation": "RELU6", "weights": values})
+        for make, shape, told in layers
+        for seed, values in enumerate(weights_with_a_pattern(shape))
+    ]
+
+
+def weights_with_a_pattern(shape: tuple[int, ...]) -> Iterator[Array]:
+    """Of few bits, of two values, and with zeros: one by one, in blocks of four, one of four left."""
+    rng = np.random.default_rng(len(shape))
+    for low in (-127, -7, -2):
+        values = rng.integers(low, max(2, 1 - low), shape).astype(np.int8)
+        yield values
+        for kept in (0.5, 0.25, 0.1):
+            yield values * (rng.random(shape) < kept)
+            yield values * np.repeat(rng.random((*shape[:-1], shape[-1] // 4)) < kept, 4, axis=-1)
+        one = np.repeat(rng.integers(0, 4, (*shape[:-1], shape[-1] // 4)), 4, axis=-1)
+        yield values * (np.arange(shape[-1]) % 4 == one)
+    yield np.where(rng.random(shape) < 0.5, -5, 5).astype(np.int8)
 
 
 def forced(graph: Graph, board: Board) -> Iterator[tuple[str, Graph]]:

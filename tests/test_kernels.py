@@ -16,10 +16,10 @@ from tests import models
 from tests.cases import BOARDS as JUDGED
 from tests.draws import STRATEGIES, Case, Pattern
 from tests.programs import HostProgram, assert_exact, board_outputs, drawn, groups, kernels_of, merged, trials_of
-from tinycompiler.board import CORES, load
+from tinycompiler.board import CORES, Core, load
 from tinycompiler.errors import ModelError
 from tinycompiler.fixed_point import quantize_multiplier
-from tinycompiler.kernels import lower
+from tinycompiler.kernels import Calls, Wishes, lower
 from tinycompiler.kernels.requantize import prove_once
 from tinycompiler.ops import Clamp, FullyConnected, Numerics
 
@@ -142,10 +142,18 @@ def random_cases(count: int, start: int) -> tuple[Case, ...]:
 # On the host.
 
 
-def check_on_host(cases: list[Case], core: str, numerics: Numerics, folder: Path, capfd: Any) -> dict[str, str]:
+def lowered(cases: Sequence[Case], core: Core, numerics: Numerics, prefer: str) -> Calls:
+    """The cases as one network, with the kernel that is preferred wherever it does not refuse."""
+    graph = merged(cases, numerics)
+    return lower(graph, core, Wishes(chosen={node.name: prefer for node in graph.nodes} if prefer else {}))
+
+
+def check_on_host(
+    cases: list[Case], core: str, numerics: Numerics, folder: Path, capfd: Any, *, prefer: str = ""
+) -> dict[str, str]:
     """Compiles and runs the cases as one program. Returns the kernels by node."""
     cases = [case for case in cases if numerics in case.profiles]
-    calls = lower(merged(cases, numerics), CORES[core])
+    calls = lowered(cases, CORES[core], numerics, prefer)
     program = HostProgram(calls, folder)
     for feeds in trials_of(calls.graph):
         assert_exact(calls, cases, feeds, program.outputs(feeds))
@@ -194,11 +202,11 @@ BOARDS = {
 """Bytes of constants, and of inputs with outputs, that one program may have beside its code and stack."""
 
 
-def check_on_board(cases: Sequence[Case], board: str, numerics: Numerics) -> None:
+def check_on_board(cases: Sequence[Case], board: str, numerics: Numerics, *, prefer: str = "") -> None:
     flash, ram = BOARDS[board]
     cases = [case for case in cases if numerics in case.profiles]
     for group in groups(cases, numerics, flash=flash, ram=ram):
-        calls = lower(merged(group, numerics), load(board).core)
+        calls = lowered(group, load(board).core, numerics, prefer)
         trials = trials_of(calls.graph)
         for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
             assert_exact(calls, group, feeds, found)

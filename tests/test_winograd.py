@@ -13,14 +13,14 @@ from tests.draws import Case
 from tests.programs import kernels_of, merged
 from tests.test_kernels import check_on_board, check_on_host
 from tinycompiler.board import CORES
-from tinycompiler.kernels import lower
-from tinycompiler.kernels.winograd import transformed
+from tinycompiler.kernels import Wishes, lower
+from tinycompiler.kernels.winograd import MOST_PATCH, transformed
 from tinycompiler.ops import Numerics
 from tinycompiler.planning import Goals, plan
 
 PATCH = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
-NAME = "conv_3x3_s8_winograd"
+NAME, PAIRED = "conv_3x3_s8_winograd", "conv_3x3_s4_winograd"
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["random", "lowest", "mixed"]))
@@ -35,7 +35,7 @@ def test_four_times_the_convolution(seed: int, kind: str) -> None:
     kernels = transformed(weights)
     assert np.abs(kernels).max() < 2**15
     turned = np.einsum("ik,kls,jl->ijs", PATCH, patch, PATCH)
-    assert np.abs(turned).max() < 2**15
+    assert np.abs(turned).max() <= MOST_PATCH
     products = np.einsum("ops,ps->op", kernels, turned.reshape(16, 4)).reshape(2, 4, 4)
     found = np.einsum("ik,okl,jl->oij", OUTPUT, products, OUTPUT)
     windows = np.lib.stride_tricks.sliding_window_view(patch, (3, 3), axis=(0, 1))
@@ -60,6 +60,39 @@ def shapes(count: int, seed: int) -> list[Case]:
 def test_shapes_on_the_host(numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     kernels = check_on_host(shapes(24, 40), "cortex-m4f", numerics, tmp_path, capfd)
     assert list(kernels.values()).count(NAME) >= 20
+
+
+def few_bits(cases: list[Case]) -> list[Case]:
+    """The same with weights whose transforms are bytes; random ones, and those of the largest sums."""
+    rng, found = np.random.default_rng(1), []
+    for i, case in enumerate(cases):
+        shape = (case.told["filters"], 3, 3, case.told["shape"][3])
+        weights = rng.integers(-14, 15, shape) if i % 3 else np.full(shape, 14 * (-1) ** i)
+        found.append(Case(case.make, case.seed, {**case.told, "weights": weights.astype(np.int8)}))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
+def test_few_bits_on_the_host(numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cases = few_bits(shapes(24, 60))
+    kernels = check_on_host(cases, "cortex-m4f", numerics, tmp_path, capfd, prefer=PAIRED)
+    assert list(kernels.values()).count(PAIRED) >= 20
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nucleo_l552ze_q"])
+def test_few_bits_on_boards(board: str) -> None:
+    check_on_board(few_bits(shapes(10, 90)), board, Numerics.LITERT, prefer=PAIRED)
+
+
+def test_a_transform_beyond_a_byte_is_refused() -> None:
+    [case] = few_bits(shapes(1, 5))
+    whole = Case(case.make, case.seed, {**case.told, "weights": case.told["weights"] + np.int8(1)})
+    for each, kernel in ((case, PAIRED), (whole, NAME)):
+        graph = each.graph(Numerics.LITERT)
+        [call] = lower(graph, CORES["cortex-m4f"], Wishes(chosen={graph.nodes[0].name: PAIRED})).calls
+        assert call.kernel == kernel
 
 
 @pytest.mark.emulator

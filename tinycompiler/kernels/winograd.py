@@ -6,10 +6,13 @@ in magnitude, and the sum comes out four times as large. (Lavin and Gray, Fast A
 Networks, 2016; section 4.1.) Sums may wrap on the way: the result is right modulo 2^32, and it is proved to be smaller.
 
 Two patches and two output channels share their loads, as in the tile of kernels/convolution.py. Weights take 3.6 bytes
-each in place of one, so this is for boards with flash to spare.
+each in place of one, so this is for boards with flash to spare. The transform of weights of few bits fits into a byte
+(7 becomes 63 at most): then they are paired like those of the tile, which takes half of that, and two instructions more
+for every ten but no more cycles, since what unpacks them is not loaded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +26,8 @@ from tinycompiler.tensor import Array, DType
 
 KERNEL = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.int64)
 """Twice the matrix G."""
+MOST_PATCH = 512
+"""The greatest magnitude of a transformed patch."""
 MOST_GROUPS = 21
 """Of four input channels: the loop over them is unrolled, and places are reached by the offsets of STRD."""
 
@@ -35,6 +40,8 @@ class WinogradContext(Context):
     """Of four input channels."""
     rounding: str
     """twice | once: see kernels/requantize.py."""
+    products: str
+    """Of kernels in half-words (products), or in bytes (paired)."""
     clamped: bool
 
 
@@ -53,14 +60,19 @@ def direct_cost(site: Site) -> int:
     return pixels * (g.taps + 90) + pixels // 2 * pairs * (13 * -(-g.taps // 4) + 50)
 
 
-class ConvWinograd(Kernel):
+class WinogradKernel(Kernel):
     """Armv7E-M and Armv8-M with DSP: two patches by two output channels."""
 
-    name = "conv_3x3_s8_winograd"
     template = "conv_winograd"
     isa = "dsp"
     ops = (Conv2D,)
     types = (DType.INT8,)
+    products: ClassVar[str]
+    """See WinogradContext."""
+
+    def halves(self, places: Ints) -> Ints:
+        """The stream's half-words (pairs, place, group, value) of transformed kernels (pairs, 2, place, group, 4)."""
+        raise NotImplementedError
 
     def is_for(self, site: Site) -> bool:
         return super().is_for(site) and one_group(site)
@@ -90,7 +102,7 @@ class ConvWinograd(Kernel):
         (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
         r = requantization(site, flat_weights(site), clamp)
         fields: dict[str, Field] = {
-            "stream": Constant(_pack(site)),
+            "stream": Constant(self.pack(site)),
             "batches": n,
             "in_h": in_h,
             "in_w": in_w,
@@ -106,12 +118,60 @@ class ConvWinograd(Kernel):
             fields |= {"low": clamp.low, "high": clamp.high}
         groups = in_c // 4
         return Lowered(
-            inner=("column", f"winograd:{r.rounding}", f"winograd:groups_{groups}"),
-            context=WinogradContext(groups, r.rounding, not clamp.is_natural),
+            inner=("column", *(f"winograd:{v}" for v in (r.rounding, f"patch_{groups}", f"{self.products}_{groups}"))),
+            context=WinogradContext(groups, r.rounding, self.products, not clamp.is_natural),
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=scratch_of(in_c),
             order=by_strips(x, y, op.window, 2),
         )
+
+    def pack(self, site: Site) -> Array:
+        """Per pair A, B: the stream of `halves`; of A and B doubled biases, multipliers, rounding constants, shifts."""
+        clamp, y = clamp_of(site.op), site.outputs[0]
+        flat = flat_weights(site)
+        r = requantization(site, flat, clamp)
+        flat, bias, multiplier, shift = pad_channels(flat, r, y.zero_point, clamp)
+        places = transformed(flat.reshape(len(flat), 3, 3, -1)).reshape(len(flat) // 2, 2, 16, -1, 4)
+        stream = self.halves(places[..., [0, 2, 1, 3]]).astype(np.int16).reshape(len(flat) // 2, -1).view(np.uint32)
+        constant = (1 + 2 * y.zero_point) << (shift - 1)
+        tail = [words(v[i::2]) for v in (2 * bias, multiplier, constant, shift) for i in (0, 1)]
+        packed: Array = np.column_stack([stream, *tail]).astype(np.uint32).ravel()
+        return packed
+
+
+class ConvWinograd(WinogradKernel):
+    """Transformed kernels in half-words."""
+
+    name = "conv_3x3_s8_winograd"
+    products = "products"
+
+    def halves(self, places: Ints) -> Ints:
+        return places.transpose(0, 2, 3, 1, 4)
+
+
+class ConvWinogradPaired(WinogradKernel):
+    """Transformed kernels in bytes, two channels in a half-word."""
+
+    name = "conv_3x3_s4_winograd"
+    products = "paired"
+    rival = True
+
+    def why_not(self, site: Site) -> str | None:
+        why = super().why_not(site)
+        if why is not None:
+            return why
+        places = np.abs(transformed(flat_weights(site).reshape(len(flat_weights(site)), 3, 3, -1)))
+        if places.max(initial=0) > 127:
+            return f"a transformed weight is {places.max()}; up to 127 are supported"
+        if places.sum(axis=2).max(initial=0) * MOST_PATCH >= 2**23:
+            return "some sum can reach 2^23, where two channels share a word"
+        return None
+
+    def lower(self, site: Site) -> Lowered:
+        return replace(super().lower(site), encoding="bytes, transformed")
+
+    def halves(self, places: Ints) -> Ints:
+        return places[:, 0] + 256 * places[:, 1]
 
 
 def scratch_of(channels: int) -> int:
@@ -136,21 +196,3 @@ def transformed(weights: Ints) -> Ints:
     """Kernels (out_c, 3, 3, in_c) as (out_c, 16, in_c)."""
     places: Ints = np.einsum("ik,okls,jl->oijs", KERNEL, weights, KERNEL).reshape(len(weights), 16, -1)
     return places
-
-
-def _pack(site: Site) -> Array:
-    """Per pair A, B: for each place and every four input channels (0,2), (1,3) of A, then of B; then of A and B doubled
-    biases, multipliers, rounding constants, shifts.
-    """
-    clamp, y = clamp_of(site.op), site.outputs[0]
-    flat = flat_weights(site)
-    r = requantization(site, flat, clamp)
-    flat, bias, multiplier, shift = pad_channels(flat, r, y.zero_point, clamp)
-    places = transformed(flat.reshape(len(flat), 3, 3, -1))
-    # (pairs, channel, place, four, value)
-    half_words = places.reshape(len(flat) // 2, 2, 16, -1, 4)[..., [0, 2, 1, 3]]
-    stream = half_words.transpose(0, 2, 3, 1, 4).astype(np.int16).reshape(len(flat) // 2, -1).view(np.uint32)
-    constant = (1 + 2 * y.zero_point) << (shift - 1)
-    tail = [words(v[i::2]) for v in (2 * bias, multiplier, constant, shift) for i in (0, 1)]
-    packed: Array = np.column_stack([stream, *tail]).astype(np.uint32).ravel()
-    return packed
