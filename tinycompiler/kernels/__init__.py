@@ -10,7 +10,10 @@ from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.add import AddDsp
 from tinycompiler.kernels.add_products import AddProducts
 from tinycompiler.kernels.base import Call, Constant, Context, Invocation, Kernel, Site
+from tinycompiler.kernels.binary import Bconv
+from tinycompiler.kernels.binary_values import LceDequantizeScalar, LceMaxPoolScalar, LceQuantizeScalar
 from tinycompiler.kernels.cast import CastScalar
+from tinycompiler.kernels.conv_int4 import ConvInt4
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.kernels.conv_pixels import ConvPixels
 from tinycompiler.kernels.conv_scalar import ConvScalar
@@ -42,6 +45,8 @@ from tinycompiler.kernels.resize import ResizeBilinearScalar
 from tinycompiler.kernels.runs import ROW_COST, Run, Stage, lone_pixels, one_row, run_of, sliced, sources_of, upright
 from tinycompiler.kernels.select import SelectScalar
 from tinycompiler.kernels.softmax import SoftmaxScalar, SoftmaxTwo
+from tinycompiler.kernels.sparse_conv import ConvBlocks, ConvDeltas
+from tinycompiler.kernels.sparse_vector import VectorBlocks, VectorDeltas
 from tinycompiler.kernels.states import Append, MoveDown, parts_of
 from tinycompiler.kernels.table import Table, TableOfConstant
 from tinycompiler.kernels.transpose_conv import (
@@ -50,13 +55,19 @@ from tinycompiler.kernels.transpose_conv import (
     TransposeConvScalar,
     TransposeConvScalar16,
 )
-from tinycompiler.kernels.winograd import ConvWinograd
+from tinycompiler.kernels.winograd import ConvWinograd, ConvWinogradPaired
 from tinycompiler.ops import Reshape
 
 KERNELS: tuple[Kernel, ...] = (
+    ConvWinogradPaired(),
     ConvWinograd(),
+    ConvInt4(),
     ConvDot(),
+    VectorBlocks(),
+    VectorDeltas(),
     ConvVector(),
+    ConvBlocks(),
+    ConvDeltas(),
     ConvDsp(),
     ConvLanes(),
     ConvPixels(),
@@ -94,6 +105,10 @@ KERNELS: tuple[Kernel, ...] = (
     Rearrange(),
     QuantizeFloat(),
     DequantizeFloat(),
+    Bconv(),
+    LceQuantizeScalar(),
+    LceDequantizeScalar(),
+    LceMaxPoolScalar(),
     ConvDsp16(),
     ConvScalar16(),
     TransposeConvDsp16(),

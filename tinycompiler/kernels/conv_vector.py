@@ -42,7 +42,7 @@ class VectorContext(Context):
     """Variables of kernels/conv_vector.c.j2 and kernels/conv_dot.c.j2."""
 
     variant: str
-    """twice, positive or once: see Requantization.kind."""
+    """Of the inner loop: twice, positive or once, see Requantization.kind."""
     rest: int
     """Taps behind the last whole word, or chunk."""
     clamped: bool
@@ -69,6 +69,10 @@ class VectorKernel(DenseKernel):
         """The stream of uint32 words that the inner loop reads."""
         raise NotImplementedError
 
+    def variant(self, r: Requantization) -> str:
+        """Of the inner loop."""
+        return r.kind
+
     def lower_with(self, site: Site, inner: str, unit: int, scratch: int) -> Lowered:
         """`unit`: taps that are taken together."""
         x, y, clamp, weights = site.inputs[0], site.outputs[0], clamp_of(site.op), flat_weights(site)
@@ -81,8 +85,8 @@ class VectorKernel(DenseKernel):
         if not clamp.is_natural:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=(f"{inner}:{r.kind}",),
-            context=VectorContext(r.kind, taps % unit, clamped=not clamp.is_natural),
+            inner=(f"{inner}:{self.variant(r)}",),
+            context=VectorContext(self.variant(r), taps % unit, clamped=not clamp.is_natural),
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=scratch,
             order=by_pixels(x, y, 1, together=1, apart=scratch > 0 or channels == 1),

@@ -57,8 +57,12 @@ class ConvContext(Context):
     """Of a kernel row."""
     run_pixels: int
     """Neighbouring pixels in a run."""
+    spread: bool = False
+    """The pixels of a tap are neighbours in the column, instead of four taps of a pixel."""
     rowwise: bool = False
     """One row of outputs, from row pointers."""
+    woven: bool = False
+    """The pixels of a column take turns word by word, and their sums stand behind it, see inner/dsp/weave.h.j2."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,11 @@ class ConvKernel(DenseKernel):
     pixels: ClassVar[int]
     shapes: ClassVar[tuple[str, ...]] = ()
     """Headers that the tile needs."""
+    header: ClassVar[str] = "tile"
+    """Of the tile itself."""
+    spread: ClassVar[bool] = False
+    woven: ClassVar[bool] = False
+    """See ConvContext."""
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         """The variant of the tile that serves them all."""
@@ -190,6 +199,8 @@ class ConvKernel(DenseKernel):
             run=g.run if self.splits(g) else 0,
             runs=g.runs,
             run_pixels=g.run_pixels,
+            spread=self.spread,
+            woven=self.woven,
         )
         window = g.window
         fields: dict[str, Field] = {
@@ -214,7 +225,7 @@ class ConvKernel(DenseKernel):
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
         return Lowered(
-            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", *self.shapes, f"tile:{tile}"),
+            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", *self.shapes, f"{self.header}:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
@@ -259,7 +270,11 @@ class ConvDsp(ConvKernel):
         if g.pointwise and g.out_c == g.out_w == 1:
             return "one output reads each value once: widening them into a column takes longer than it saves"
         weights = flat_weights(site)
-        return pairs_why_not(weights, requantization(site, weights, clamp_of(site.op)))
+        return self.numbers_why_not(weights, requantization(site, weights, clamp_of(site.op)))
+
+    def numbers_why_not(self, weights: Ints, r: Requantization) -> str | None:
+        """What the tile asks of (channels, taps) weights and their outputs."""
+        return pairs_why_not(weights, r)
 
     def columns(self, taps: int, direct: bool, pixels: int) -> int:
         padded = round_up(taps, 4)

@@ -69,7 +69,7 @@ def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
     value = np.array([m.value for m in chosen], np.int64)
     shift = -np.array([m.shift for m in chosen], np.int64)
     rounding = "twice"
-    if isinstance(site.op, FullyConnected) and site.numerics is Numerics.LITERT:
+    if isinstance(site.op, FullyConnected) and not site.op.sparse and site.numerics is Numerics.LITERT:
         proved = prove_once(
             value, shift, np.array(real), reach, Clamp(clamp.low - y.zero_point, clamp.high - y.zero_point)
         )
@@ -156,8 +156,8 @@ def pad_channels(weights: Ints, r: Requantization, zero_point: int, clamp: Clamp
     return weights, bias, multiplier, shift
 
 
-def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
-    """What the dsp tile asks of (channels, taps) weights that it pairs."""
+def numbers_why_not(r: Requantization) -> str | None:
+    """What the dsp tiles ask of every channel's numbers."""
     live = ~r.constant
     if r.rounding == "real":
         return "some channel's float requantization has no integer form that could be proved equal"
@@ -168,6 +168,13 @@ def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
         channel = int(np.flatnonzero(live & (r.reach >= 2**30))[0])
         reach = int(r.reach[channel])
         return f"output channel {channel} can reach {reach:,}, and accumulators are held doubled (limit 2^30)"
+    return None
+
+
+def pairs_why_not(weights: Ints, r: Requantization) -> str | None:
+    """What the dsp tile asks of (channels, taps) weights that it pairs."""
+    if (why := numbers_why_not(r)) is not None:
+        return why
     second = np.abs(weights[1::2]).sum(axis=1)
     if (second * 128 >= 2**23).any():
         channel = 2 * int(np.argmax(second)) + 1

@@ -20,13 +20,28 @@ import numpy as np
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels.base import Call, Site
 from tinycompiler.kernels.order import Touch, distances
-from tinycompiler.ops import Comparison, Conv2D, DepthwiseConv2D, Elementwise, Logic, Op, Padding, Unary, Window
+from tinycompiler.ops import (
+    Comparison,
+    Conv2D,
+    DepthwiseConv2D,
+    Elementwise,
+    LceBconv2d,
+    LceBMaxPool2d,
+    LceDequantize,
+    LceQuantize,
+    Logic,
+    Op,
+    Padding,
+    Unary,
+    Window,
+)
 from tinycompiler.ops.pooling import Pool2D
 from tinycompiler.tensor import Tensor
 
-ROW_BY_ROW = (Elementwise, Comparison, Logic, Unary)
+ROW_BY_ROW = (Elementwise, Comparison, Logic, Unary, LceQuantize, LceDequantize)
 """Operators each of whose output rows is made of the same row of its inputs."""
-WINDOWED = (Conv2D, DepthwiseConv2D, Pool2D)
+POOLS = (Pool2D, LceBMaxPool2d)
+WINDOWED = (Conv2D, DepthwiseConv2D, LceBconv2d, *POOLS)
 ROW_COST = 60
 """Instructions that finding the next row, and its neighbours, takes: counted on a Cortex-M4, to within a half."""
 LONE_PIXEL = {"dsp": (0.35, 1.2), "scalar": (0.1, 0.1)}
@@ -238,14 +253,14 @@ def sources_of(graph: Graph, node: Node) -> tuple[RowSource, ...] | None:
         window.kernel[0],
         window.dilation[0],
     )
-    if isinstance(node.op, Pool2D) and (source.pad or source.stride != source.count or window.padding.bottom):
+    if isinstance(node.op, POOLS) and (source.pad or source.stride != source.count or window.padding.bottom):
         return None
     return (source,)
 
 
 def sliced(op: Op) -> bool:
     """Whether a row of the output is what the whole operator makes of the rows that the row is made of."""
-    return isinstance(op, (*ROW_BY_ROW, Pool2D)) or (isinstance(op, Conv2D) and op.window == Window((1, 1)))
+    return isinstance(op, (*ROW_BY_ROW, *POOLS)) or (isinstance(op, Conv2D) and op.window == Window((1, 1)))
 
 
 def one_row(site: Site, sources: Sequence[RowSource]) -> Site:

@@ -2,6 +2,7 @@
 
 from tinycompiler.ops.activation import Logistic, Relu, Relu6, Softmax, Unary
 from tinycompiler.ops.base import Clamp, Numerics, Op
+from tinycompiler.ops.binary import LceBconv2d, LceBMaxPool2d, LceDequantize, LceQuantize
 from tinycompiler.ops.cast import Cast
 from tinycompiler.ops.comparison import (
     Comparison,
@@ -145,6 +146,10 @@ OPERATORS: tuple[type[Op], ...] = (
     Requantize,
     Reshape,
     Softmax,
+    LceBMaxPool2d,
+    LceBconv2d,
+    LceDequantize,
+    LceQuantize,
 )
 
 __all__ = [
@@ -181,6 +186,10 @@ __all__ = [
     "GreaterEqual",
     "HardSwish",
     "L2Normalization",
+    "LceBMaxPool2d",
+    "LceBconv2d",
+    "LceDequantize",
+    "LceQuantize",
     "LeakyRelu",
     "Less",
     "LessEqual",

@@ -45,6 +45,8 @@ class FullyConnected(Op):
     clamp: Clamp = field(default_factory=Clamp)
     bias_type: DType | None = field(default=None, repr=False)
     """What the file says that the bias is, with int16 activations."""
+    sparse: bool = field(default=False, repr=False)
+    """Weights are stored sparse: LiteRT's reference rounds twice in integers then."""
 
     def output_shapes(self, inputs: Tensors) -> tuple[Shape, ...]:
         x, weights = inputs[:2]
@@ -61,6 +63,8 @@ class FullyConnected(Op):
         if len(weights.shape) != 2 or x.elements % weights.shape[1]:
             return f"weights {weights.shape} do not divide an input of {x.elements} elements"
         units = weights.shape[0]
+        if self.sparse and x.dtype is not DType.INT8:
+            return "weights are stored sparse, and the reference reads such ones beside int8 activations only"
         problem = super().why_not((x,), outputs) or weights_why_not(weights, units, 0)
         if problem is None and x.dtype is DType.INT16:
             return accumulators_why_not(inputs, outputs, signed(weights.values), self.bias_type)
@@ -73,6 +77,8 @@ class FullyConnected(Op):
         )
 
     def numerics_why_not(self, inputs: Tensors, outputs: Tensors, numerics: Numerics) -> str | None:
+        if self.sparse and numerics is Numerics.TFLM:
+            return "weights are stored sparse, and TensorFlow Lite Micro takes them for dense ones"
         if inputs[0].dtype is DType.INT16 and numerics is Numerics.LITERT:
             return int16.bias_type_why_not(inputs, self.bias_type)
         return None
@@ -97,7 +103,8 @@ class FullyConnected(Op):
             chosen = tuple(quantize_multiplier(s) for s in real_scales(inputs, outputs))
             result = int16.requantize(accumulators, chosen, int16.accumulator(inputs, self.bias_type), self.clamp)
         else:
-            result = rescaled(accumulators, inputs, outputs, self.clamp, numerics)
+            rounding = Numerics.TFLM if self.sparse else numerics
+            result = rescaled(accumulators, inputs, outputs, self.clamp, rounding)
         return (result.reshape(y.shape),)
 
 

@@ -32,6 +32,11 @@ EDGES = (
     *("UNPACK", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "CAST"),
 )
 """Operators that compute nothing in float: they stand at the edges, or move or convert whatever they get."""
+SMALL_WEIGHTS = {
+    "INT4": ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"),
+    "INT2": ("FULLY_CONNECTED",),
+}
+"""Types of weights that share bytes, and the operators in which the reference runs them."""
 MOST_ELEMENTS = 1 << 23  # of a tensor that is computed; eight times as many of all of them
 SMALLER = "make the network smaller: fewer channels, a smaller input"
 LEAST_SCALE, GREATEST_SCALE = 1e-30, 1e30  # so that quotients of two are finite and normal in float32, nearly always
@@ -136,17 +141,32 @@ def _weights(operators: Sequence[Operator], main: Subgraph) -> dict[int, dict[st
 def _types(main: Subgraph, used: Sequence[Tensor]) -> Iterator[Blocker]:
     """Types that a Tensor cannot hold as they are; handles of variables are no values."""
     handles = {end for o in main.operators for end in variables.handle_of(o)}
-    found = [(tensor, main.details[tensor.name].type) for tensor in used if tensor.name not in handles]
-    yield from _grouped("type", main, ((tensor, *_type_problem(kind)) for tensor, kind in found if _odd(tensor, kind)))
+    odd = [tensor for tensor in used if tensor.name not in handles and _odd(tensor, main)]
+    yield from _grouped("type", main, ((tensor, *_type_problem(tensor, main)) for tensor in odd))
 
 
-def _odd(tensor: Tensor, kind: str) -> bool:
-    return kind not in DTYPES and not (kind == "FLOAT16" and tensor.is_constant)  # those are told by `_arithmetic`
+def _odd(tensor: Tensor, main: Subgraph) -> bool:
+    kind = main.details[tensor.name].type
+    if kind == "FLOAT16" and tensor.is_constant:
+        return False  # those are told by `_arithmetic`
+    return kind not in DTYPES and not (kind in SMALL_WEIGHTS and not _small_problem(tensor, main))
 
 
-def _type_problem(kind: str) -> tuple[str, str]:
-    if kind == "INT4":
-        return "INT4 weights are not supported yet, wanted INT8", "quantize weights to 8 bits"
+def _small_problem(tensor: Tensor, main: Subgraph) -> str:
+    """What is wrong with the place of a tensor whose values share bytes, or nothing."""
+    kind, written = main.details[tensor.name].type, {*main.inputs, *(n for o in main.operators for n in o.outputs)}
+    if tensor.name in written:
+        return f"activations of type {kind}, which are read as weights only"
+    users, takers = main.users[tensor.name], SMALL_WEIGHTS[kind]
+    if all(o.name in takers and o.inputs.index(tensor.name) == 1 for o in users):
+        return ""
+    return f"{kind}, which is read as the weights of {', '.join(takers)} only"
+
+
+def _type_problem(tensor: Tensor, main: Subgraph) -> tuple[str, str]:
+    kind = main.details[tensor.name].type
+    if kind in SMALL_WEIGHTS:
+        return f"{_small_problem(tensor, main)}, wanted INT8", "quantize to 8 bits"
     return f"values of type {kind}, wanted int8", f"quantize the network: {FULL_INTEGER}"
 
 
@@ -249,14 +269,14 @@ def _bad_scales(tensor: Tensor) -> list[float]:
 def unsound(main: Subgraph) -> frozenset[str]:
     """Tensors whose shape, scale or data is none; operators that look at them find nonsense only."""
     details = main.details
-    dense = frozenset(name for o in main.operators if densifies(o, main) for name in o.outputs)
-    return dense | frozenset(
+    of_lies = (o for o in main.operators if densifies(o, main) and any(details[n].lie for n in o.inputs if n))
+    return frozenset(name for o in of_lies for name in o.outputs) | frozenset(
         t.name
         for t in main.tensors
         if (not t.is_constant and _bad_shape(t))
         or _bad_scales(t)
         or details[t.name].scaling
-        or details[t.name].sparse
+        or details[t.name].lie
         or details[t.name].missing
     )
 
@@ -264,13 +284,13 @@ def unsound(main: Subgraph) -> frozenset[str]:
 def _storage(main: Subgraph, used: Sequence[Tensor]) -> Iterator[Blocker]:
     """Weights that are not plainly there."""
     found = ((t, main.details[t.name]) for t in used)
-    yield from _grouped("storage", main, ((t, *_stored_elsewhere(d)) for t, d in found if d.sparse or d.missing))
+    yield from _grouped("storage", main, ((t, *_stored_elsewhere(d)) for t, d in found if d.lie or d.missing))
 
 
 def _stored_elsewhere(details: Details) -> tuple[str, str]:
-    if details.sparse:
+    if details.lie:
         return (
-            "stored sparse (TFLite sparsity), which is not supported yet, wanted dense weights",
+            f"stored sparse, {details.lie}; the file is inconsistent",
             "convert without tf.lite.Optimize.EXPERIMENTAL_SPARSITY (zeros in dense weights are fine)",
         )
     return (

@@ -18,7 +18,8 @@ class Details:
     zero_points: tuple[int, ...] = ()
     scheme: str = ""  # of a quantization that is neither per tensor nor per axis
     scaling: str = ""  # why there is no quantization although there are scales
-    sparse: bool = False
+    sparse: str = ""  # how a sparse constant is stored: "1x16" or "other", see sparsity.py
+    lie: str = ""  # what is wrong with how it is
     missing: str = ""  # why a constant has no data
 
 

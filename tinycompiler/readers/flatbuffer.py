@@ -235,6 +235,27 @@ def with_outputs(data: bytes, tensors: Sequence[int]) -> bytes:
     decoder, result = Decoder(data, []), bytearray(data)
     first = decoder.items("Model", "subgraphs")
     place = decoder.place("SubGraph", "outputs", first + _UINT32.unpack_from(data, first)[0])
-    result += bytes(-len(data) % 4)
+    return _with_vector(result, place, tensors)
+
+
+def with_operators(data: bytes, kept: Sequence[int], inputs: Sequence[int]) -> bytes:
+    """The model file with these operators of its first subgraph alone, and these tensors as its inputs; `data` was read
+    whole before.
+    """
+    decoder, result = Decoder(data, []), bytearray(data)
+    first = decoder.items("Model", "subgraphs")
+    table = first + _UINT32.unpack_from(data, first)[0]
+    place = decoder.place("SubGraph", "operators", table)
+    start = place + _UINT32.unpack_from(data, place)[0]
+    _UINT32.pack_into(result, start, len(kept))
+    for slot, index in enumerate(kept):  # each moves to the front, from where the way to it is longer
+        own, old = start + 4 * (slot + 1), start + 4 * (index + 1)
+        _UINT32.pack_into(result, own, _UINT32.unpack_from(data, old)[0] + old - own)
+    return _with_vector(result, decoder.place("SubGraph", "inputs", table), inputs)
+
+
+def _with_vector(result: bytearray, place: int, tensors: Sequence[int]) -> bytes:
+    """A file whose field at `place` is a new vector behind all else."""
+    result += bytes(-len(result) % 4)
     _UINT32.pack_into(result, place, len(result) - place)
     return bytes(result + struct.pack(f"<I{len(tensors)}i", len(tensors), *tensors))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tinycompiler.graph import Graph, Node
-from tinycompiler.ops import Numerics
-from tinycompiler.readers import variables
+from tinycompiler.ops import Numerics, Op
+from tinycompiler.readers import larq, sparsity, variables
 from tinycompiler.readers.blocker import Blocker, objection
 from tinycompiler.readers.file import Operator, Subgraph
 from tinycompiler.readers.operators import OPERATORS, VALUES, NotConstant, Refused, Site, wrong_count
@@ -41,6 +41,8 @@ class Nodes:
         try:
             if operator.name == "SHAPE":
                 self.tensors[operator.outputs[0]] = self._shape(operator)
+            elif operator.name == "DENSIFY":
+                self.tensors[operator.outputs[0]] = sparsity.densified(operator, self.tensors, self.numerics)
             else:
                 self._node(operator)
         except Refused as refusal:
@@ -50,14 +52,9 @@ class Nodes:
             self.blocked.update(operator.outputs)
 
     def _node(self, operator: Operator) -> None:
-        miscounted = wrong_count(operator)
-        if miscounted:
-            raise Refused(miscounted)
-        op = OPERATORS[operator.name](Site(operator, self.tensors))
-        inputs = tuple(name for name in operator.inputs if name is not None)
-        if operator.name in VALUES:
-            inputs = tuple(inputs[i] for i in VALUES[operator.name] if i < len(inputs))
-        node = Node(operator.node, op, inputs, operator.outputs)
+        read = larq.read if larq.is_known(operator) else _built_in
+        op, inputs = read(operator, self.tensors)
+        node = Node(operator.node, sparsity.told(op, operator, self.main), inputs, operator.outputs)
         folded = _computed(node, self.tensors, self.numerics)
         self.tensors |= {t.name: t for t in folded}
         if not folded:
@@ -72,6 +69,18 @@ class Nodes:
         if y.dtype not in SHAPE_TYPES or y.shape != (len(shape),):
             raise Refused(f"output '{y}' is no list of {len(shape)} sizes in int32 or int64; the file is inconsistent")
         return replace(y, data=np.array(shape, y.dtype.numpy))
+
+
+def _built_in(operator: Operator, tensors: Mapping[str, Tensor]) -> tuple[Op, tuple[str, ...]]:
+    """The operator and the names of its inputs."""
+    miscounted = wrong_count(operator)
+    if miscounted:
+        raise Refused(miscounted)
+    op = OPERATORS[operator.name](Site(operator, tensors))
+    inputs = tuple(name for name in operator.inputs if name is not None)
+    if operator.name in VALUES:
+        inputs = tuple(inputs[i] for i in VALUES[operator.name] if i < len(inputs))
+    return op, inputs
 
 
 def _computed(node: Node, tensors: Mapping[str, Tensor], numerics: Numerics) -> list[Tensor]:

@@ -7,7 +7,7 @@ may mean something that this reader does not see, so it is refused by name.
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
-from tinycompiler.readers import variables
+from tinycompiler.readers import larq, variables
 from tinycompiler.readers.blocker import AGAIN, LISTED, Blocker, typed
 from tinycompiler.readers.file import File, Operator, Subgraph
 from tinycompiler.readers.operators import OPERATORS
@@ -42,7 +42,7 @@ WAYS_OUT: Mapping[tuple[str, ...], str] = MappingProxyType(
             "take tf.lite.OpsSet.SELECT_TF_OPS out of converter.target_spec.supported_ops and replace the layer"
         ),
         ("Lce",): (
-            "binary layers (Larq Compute Engine) are not supported yet, int8 and int16 layers are: use those instead"
+            "convert with larq-compute-engine 0.16, whose operators are LceQuantize, LceBconv2d, LceBMaxPool2d, LceDequantize"
         ),
     }
 )
@@ -57,7 +57,7 @@ def newest(operator: str) -> int:
 def is_known(operator: Operator, custom: Collection[str] = ()) -> bool:
     """Whether an operator has a counterpart here; `custom` names the custom ones that have."""
     if operator.name.startswith("CUSTOM:"):
-        return operator.kind in custom
+        return operator.kind in custom or larq.is_known(operator)
     return operator.name == "SHAPE" or operator.name in OPERATORS or operator.name in variables.OPERATORS
 
 
@@ -79,8 +79,9 @@ def unsupported(file: File, custom: Collection[str]) -> Iterator[Blocker]:
 
 
 def densifies(operator: Operator, main: Subgraph) -> bool:
-    """Whether a DENSIFY goes with weights that are refused for being sparse."""
-    return operator.name == "DENSIFY" and any(main.details[name].sparse for name in operator.inputs if name)
+    """Whether a DENSIFY makes a sparse constant dense, which is done on reading."""
+    is_one = operator.name == "DENSIFY" and len(operator.inputs) == 1
+    return is_one and all(name and main.details[name].sparse for name in operator.inputs)
 
 
 def _unknown(operator: Operator, subgraphs: int) -> tuple[str, str, str]:

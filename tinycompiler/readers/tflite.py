@@ -19,6 +19,7 @@ from tinycompiler.readers.constants import DTYPES, MOST_AXES, WIDENED, readable,
 from tinycompiler.readers.file import Details, File, Operator, Signature, Subgraph
 from tinycompiler.readers.flatbuffer import FOREIGN, Decoder
 from tinycompiler.readers.magic import ZIP, looks_like
+from tinycompiler.readers.sparsity import Lie, blocks_of, dense
 from tinycompiler.tensor import Array, DType, Quantization, Tensor
 
 MOST_BYTES = 1 << 27
@@ -69,6 +70,7 @@ class _Reader:
     def __init__(self, data: bytes, where: list[str]) -> None:
         self.data = data
         self.where = where
+        self.dense: dict[str, Array] = {}  # values of sparse constants, by name
         self.model = Decoder(data, where).root("Model")
 
     def file(self) -> File:
@@ -131,9 +133,20 @@ class _Reader:
             zero_points=quantization.get("zero_point", ()),
             scheme=scheme[0] if scheme else "",
             scaling=_scaling(quantization, table["shape"]),
-            sparse=table["sparsity"] is not None,
+            sparse=blocks_of(table["sparsity"]) if table["sparsity"] else "",
+            lie=self.lie(name, table, kind),
             missing=self.missing(table, kind, written or table["is_variable"]),
         )
+
+    def lie(self, name: str, table: Mapping[str, Any], kind: str) -> str:
+        """What cannot be of a sparse constant, or nothing: then `dense` has its values."""
+        if table["sparsity"] is None or not readable(kind):
+            return ""
+        try:
+            self.dense[name] = dense(table["sparsity"], table["shape"], self.stored(table["buffer"]), kind)
+        except Lie as lie:
+            return str(lie)
+        return ""
 
     def missing(self, table: Mapping[str, Any], kind: str, computed: bool) -> str:
         """Why the data that a tensor refers to cannot be had, or nothing."""
@@ -154,15 +167,17 @@ class _Reader:
     def tensor(self, name: str, table: Mapping[str, Any], details: Details, written: bool) -> Tensor:
         self.where[:] = [f"tensor '{name}'"]
         dtype = DTYPES.get(details.type) or WIDENED.get(details.type, DType.UINT8)
-        data = None if written or table["is_variable"] else self.constant(table, details)
+        data = None if written or table["is_variable"] else self.constant(name, table, details)
         quantization = _quantization(table["quantization"], table["shape"], details)
         return Tensor(name, table["shape"], dtype, quantization, data, table["is_variable"])
 
-    def constant(self, table: Mapping[str, Any], details: Details) -> Array | None:
+    def constant(self, name: str, table: Mapping[str, Any], details: Details) -> Array | None:
         """A tensor's data, or None when it has none or none that could be read."""
         stored, shape = self.stored(table["buffer"]), table["shape"]
         absent = _is_no_shape(shape) or (not stored and 0 not in shape)
-        if absent or details.sparse or details.missing or not readable(details.type):
+        if details.sparse:
+            return self.dense.get(name)
+        if absent or details.missing or not readable(details.type):
             return None
         return unpacked(stored, details.type, shape)
 

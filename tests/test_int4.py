@@ -1,0 +1,136 @@
+"""Weights of four bits: what is packed is what is read; judges over shapes, borders and extreme sums; refusals."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import models
+from tests.draws import Case
+from tests.programs import HostProgram, assert_exact, board_outputs, groups, kernels_of, merged, trials_of
+from tests.test_kernels import BOARDS
+from tinycompiler.board import CORES, Core, load
+from tinycompiler.kernels import Calls, Wishes, lower
+from tinycompiler.kernels.conv_int4 import TOP_LIMIT, nibbles
+from tinycompiler.ops import Numerics
+
+DSP = "conv_2d_s4_dsp"
+KERNELS = {"dsp": DSP}
+PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
+TAPS = (1, 3, 4, 5, 8, 12, 13, 15, 16, 17, 20, 28, 33, 40, 64, 144)
+CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 33)
+
+
+def weights(shape: Sequence[int], seed: int) -> np.ndarray[Any, Any]:
+    """Random ones, or all of an extreme, or extremes by turns."""
+    rng = np.random.default_rng(seed)
+    if seed % 4 == 0:
+        return np.full(shape, (-8, 7)[seed // 4 % 2], np.int8)
+    if seed % 4 == 1:
+        return rng.choice([-8, 7], shape).astype(np.int8)
+    return rng.integers(-8, 8, shape).astype(np.int8)
+
+
+def ends(seed: int) -> dict[str, Any]:
+    """Outputs on both sides of the zero point, or clamped there or tighter."""
+    clamped = ({}, {"activation": "RELU6"}, {"activation": "RELU", "output_zero_point": -128})
+    return dict(clamped[seed % 3])
+
+
+def flat(count: int, seed: int) -> list[Case]:
+    """FULLY_CONNECTED of one row and of several."""
+    cases = []
+    for i in range(seed, seed + count):
+        taps, units = TAPS[i % len(TAPS)], CHANNELS[(i + i // len(TAPS)) % len(CHANNELS)]
+        told = {"shape": (1 + i % 3, taps), "units": units, "weights": weights((units, taps), i)}
+        cases.append(Case(models.fully_connected, i, {**told, **ends(i)}))
+    return cases
+
+
+def images(count: int, seed: int) -> list[Case]:
+    """CONV_2D of one tap and more, at odd widths, with borders, strides and dilation."""
+    rng = np.random.default_rng(seed)
+    cases = []
+    for i in range(seed, seed + count):
+        channels, filters = int(rng.integers(1, 20)), int(rng.integers(1, 20))
+        kernel = (int(rng.integers(1, 4)), int(rng.integers(1, 5))) if i % 3 else (1, 1)
+        channels = 4 * -(-channels // 4) if i % 2 else channels
+        height, width = int(rng.integers(kernel[0], 7)), int(rng.integers(kernel[1], 9))
+        told: dict[str, Any] = {"filters": filters, "kernel": kernel, "padding": str(rng.choice(["SAME", "VALID"]))}
+        if i % 4 == 0:
+            told["stride"] = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+        elif i % 4 == 1 and min(kernel) > 1:
+            told |= {"dilation": (2, 2), "padding": "SAME"}
+        told |= {"weights": weights((filters, *kernel, channels), i), "shape": (1 + i % 2, height, width, channels)}
+        cases.append(Case(models.conv_2d, i, {**told, **ends(i)}))
+    return cases
+
+
+def limits() -> list[Case]:
+    """As many taps as the proof lets by, all of one sign, against inputs of one sign."""
+    most = TOP_LIMIT // 7 // 2
+    shapes = [(8, TOP_LIMIT // 8 - 1, -8), (8, TOP_LIMIT // 7, 7), (5, 2 * most, -7)]
+    return [
+        Case(models.fully_connected, i, {"weights": np.full((u, t), w, np.int8), "shape": (1 + i, t), "units": u})
+        for i, (u, t, w) in enumerate(shapes)
+    ]
+
+
+def cases(count: int, seed: int) -> list[Case]:
+    return [*flat(count, seed), *images(count, seed), *limits()]
+
+
+def forced(cases: Sequence[Case], core: Core, kernel: str, numerics: Numerics) -> Calls:
+    """With the kernel wherever it does not refuse; it does not refuse many."""
+    graph = merged(cases, numerics)
+    calls = lower(graph, core, Wishes(chosen={node.name: kernel for node in graph.nodes}))
+    assert list(kernels_of(calls).values()).count(kernel) >= 0.9 * len(cases)
+    return calls
+
+
+# What is packed.
+
+
+def test_packed_weights_are_read_back() -> None:
+    rng = np.random.default_rng(0)
+    for channels, taps in ((1, 1), (4, 4), (5, 7), (8, 33), (7, 12)):
+        given = rng.integers(-8, 8, (channels, taps))
+        halves = nibbles(given).view(np.int16)
+        for channel in range(channels):
+            for tap in range(taps):
+                place = 4 * (tap // 4) + (0, 2, 1, 3)[tap % 4]
+                bits = f"{int(halves[channel // 4, place]) & 0xFFFF:016b}"
+                field = int(bits[12 - 4 * (channel % 4) :][:4], 2)
+                found = field - 8 if channel % 4 < 3 else field - 16 * (field > 7)
+                assert found == given[channel, tap], (channel, tap)
+
+
+# What comes out.
+
+
+@pytest.mark.slow
+@PROFILES
+@pytest.mark.parametrize("core", ["cortex-m4f"])
+def test_shapes_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tried = cases(40, 0)
+    calls = forced(tried, CORES[core], KERNELS[CORES[core].isa], numerics)
+    program = HostProgram(calls, tmp_path)
+    for feeds in trials_of(calls.graph):
+        assert_exact(calls, tried, feeds, program.outputs(feeds))
+    complaints = capfd.readouterr().err
+    assert "runtime error" not in complaints, complaints
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nucleo_l552ze_q"])
+def test_shapes_on_boards(board: str) -> None:
+    numerics = Numerics.TFLM if board == "nucleo_l4r5zi" else Numerics.LITERT
+    flash, ram = BOARDS[board]
+    for group in groups(cases(20, 3 * len(board)), numerics, flash=flash, ram=ram):
+        core = load(board).core
+        calls = forced(group, core, KERNELS[core.isa], numerics)
+        trials = trials_of(calls.graph)
+        for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
+            assert_exact(calls, group, feeds, found)
