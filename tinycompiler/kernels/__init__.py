@@ -302,9 +302,11 @@ def choose(site: Site, core: Core) -> tuple[Call | None, tuple[tuple[str, str], 
 
 
 def _better(taken: Kernel, refused: Mapping[str, str], site: Site, core: Core) -> Iterator[tuple[str, str]]:
-    """Kernels that stand before the one that was taken, and why they were not."""
-    for kernel in candidates(replace(site, chosen="")):
-        if kernel is taken:
+    """Kernels that stand before the one that was taken, and why they were not; of a choice among rivals, `Call.reason`
+    says it.
+    """
+    for kernel in candidates(replace(site, chosen="", dense=True)):
+        if kernel is taken or taken.rival:
             break
         why = refused.get(kernel.name) or why_not(kernel, site, core)
         if why is None:
