@@ -9,6 +9,10 @@ enum { GPIO_OUT_SET = 0x508, GPIO_DIRECTION_SET = 0x518 };                      
 enum { START_TX = 0x008, END_TX = 0x120, ENABLE = 0x500, PIN_TXD = 0x50C, BAUD_RATE = 0x524, TXD_POINTER = 0x544,
        TXD_COUNT = 0x548, ENABLE_UARTE = 8 };                                          /* UARTE */
 
+#ifndef CONSOLE_TX_PORT
+#define CONSOLE_TX_PORT 0u
+#endif
+
 static uint8_t volatile transmit_byte;
 
 void console_init(void)
@@ -19,7 +23,7 @@ void console_init(void)
 
     REGISTER(CONSOLE_GPIO_ADDRESS + GPIO_OUT_SET) = 1u << CONSOLE_TX_PIN; /* the line idles high */
     REGISTER(CONSOLE_GPIO_ADDRESS + GPIO_DIRECTION_SET) = 1u << CONSOLE_TX_PIN;
-    REGISTER(CONSOLE_ADDRESS + PIN_TXD) = CONSOLE_TX_PIN; /* port 0, connected */
+    REGISTER(CONSOLE_ADDRESS + PIN_TXD) = CONSOLE_TX_PORT << 5 | CONSOLE_TX_PIN; /* bit 31 clear: connected */
     REGISTER(CONSOLE_ADDRESS + BAUD_RATE) = CONSOLE_BAUD_VALUE;
     REGISTER(CONSOLE_ADDRESS + ENABLE) = ENABLE_UARTE;
 }

@@ -1,5 +1,5 @@
 /* Give a pin to an alternate function: GPIO of STM32 with MODER and AFR, that is all but F1.
- * Source: RM0090 (STM32F4) section GPIO registers; the same layout in RM0385 (F7), RM0433 (H7), RM0432 (L4+), RM0438 (L5). */
+ * Source: RM0090 (STM32F4) section GPIO registers; the same layout in RM0385 (F7), RM0433 (H7), RM0432 (L4+), RM0438 (L5), RM0493 (WBA). */
 #ifndef CONSOLE_STM32_PIN_H
 #define CONSOLE_STM32_PIN_H
 

@@ -1,4 +1,5 @@
-/* Console of STM32F7, H7, L4, L5: USART or LPUART with ISR/TDR. Source: RM0385 (F7), RM0433 (H7), RM0432 (L4+), RM0438 (L5).
+/* Console of STM32F7, H7, L4, L5, WBA: USART or LPUART with ISR/TDR. Source: RM0385 (F7), RM0433 (H7), RM0432 (L4+),
+ * RM0438 (L5), RM0493 (WBA).
  * Two things that not every part has are set by the board: an I/O supply to switch on (port G of L4+ and L5 hangs on VDDIO2,
  * PWR_CR2.IOSV), and LPUART's divisor, which counts in 1/256. */
 #include "console.h"

@@ -3,7 +3,8 @@
  *     tc:output 0 1 80ff7f *29b1\n
  *
  * The four digits are CRC-16/CCITT-FALSE (polynomial 0x1021, start 0xFFFF) of the text before " *". A line is
- * protocol_begin, any of the fields, protocol_end. */
+ * protocol_begin, any of the fields, protocol_end. What lines there are stands where they are read, in protocol.py of
+ * tinycompiler's emulators. */
 #ifndef PROTOCOL_H
 #define PROTOCOL_H
 

@@ -492,9 +492,21 @@ def test_without_an_emulator(work: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.emulator
 @needs_compiler
-def test_renode_is_said_to_come_later(work: Path) -> None:
+def test_without_renode(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYCOMPILER_RENODE", "no-such-renode")
     for command in ("run", "verify"):
-        refused(say(command, DIGITS, *BOARD, "--emulator", "renode"), 4, "Renode", "--emulator unicorn")
+        refused(say(command, DIGITS, *BOARD, "--emulator", "renode"), 4, "renode.io", "--emulator unicorn")
+    assert list(work.iterdir()) == []
+
+
+@needs_compiler
+def test_scripts_for_renode_come_with_the_output(work: Path) -> None:
+    assert say("compile", DIGITS, *BOARD, "-o", "out").code == 0
+    ours = {"bluepill.repl", "digits.resc", "digits.robot", "workflow.yml"}
+    assert {path.name for path in (work / "out" / "renode").iterdir()} == ours
+    assert say("compile", DIGITS, *BOARD, "-o", "out", "--stock").code == 0  # an output that is replaced
+    assert {path.name for path in (work / "out" / "renode").iterdir()} == ours - {"bluepill.repl"}
+    refused(say("compile", DIGITS, "-b", "rpi_pico", "-o", "out", "--stock"), 2, "rpi_pico", "--stock")
 
 
 # Usage.
@@ -510,7 +522,7 @@ def test_renode_is_said_to_come_later(work: Path) -> None:
         ("verify", DIGITS, *BOARD, "-n", "many"),
         ("verify", DIGITS, *BOARD, "--seed", "-1"),
         ("run", DIGITS, *BOARD, "--seed", "x"),
-        ("run", DIGITS, *BOARD, "--emulator", "qemu"),
+        ("run", DIGITS, *BOARD, "--emulator", "gem5"),
         ("compile", DIGITS, *BOARD, "--stop", "nowhere"),
         ("compile", DIGITS, *BOARD, "--numerics", "mine"),
     ],

@@ -54,6 +54,7 @@ def test_parse_reads_everything() -> None:
         (["tc:hello a 1", "tc:node 0 0 0 1 01", "tc:output 0 0 01", "tc:done 1"], "out of order"),
         (["tc:hello a 2", "tc:output 0 0 01", "tc:output 1 0 0102", "tc:done 2"], "differ in number or size"),
         (["tc:hello a 1", "tc:stack 1", "tc:stack 1", "tc:output 0 0 01", "tc:done 1"], "tc:stack twice"),
+        (["tc:hello a 1", "tc:output 0 0 01", "tc:done 1"], "did not say tc:stack"),
         (["tc:hello a 1", "tc:hello a 1", "tc:output 0 0 01", "tc:done 1"], "tc:hello twice"),
         (["tc:hello a 1", "tc:output 0 0 1", "tc:done 1"], "not part of the protocol"),
         (["tc:hello a 1", "tc:what", "tc:done 1"], "not part of the protocol"),
@@ -66,7 +67,7 @@ def test_parse_refuses_what_is_missing_or_wrong(lines: Sequence[str], words: str
 
 
 def test_parse_refuses_every_damaged_line() -> None:
-    good = transcript("tc:hello a 1", "tc:output 0 0 01", "tc:done 1")
+    good = transcript("tc:hello a 1", "tc:output 0 0 01", "tc:stack 8", "tc:done 1")
     parse(good)
     for index, line in enumerate(good):
         for at in range(len(line)):

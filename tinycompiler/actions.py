@@ -38,7 +38,7 @@ from tinycompiler.report_file import load_report
 from tinycompiler.report_html import diff_page, page
 from tinycompiler.report_text import markdown, table, terminal
 from tinycompiler.tensor import DType
-from tinycompiler.vectors import Vector, extreme_vectors, random_vectors, user_vectors
+from tinycompiler.vectors import StoredAnswers, Vector, extreme_vectors, random_vectors, user_vectors
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def compile_(options: Namespace) -> Outcome:
     fits = report.data["shortfall"] is None
     text = _shown_report(report, compiled, options)
     if fits and options.output:
-        write(options.output, _output_files(compiled, report, elf, vectors))
+        write(options.output, _output_files(compiled, report, elf, vectors, stock=options.stock))
         text += f"\nwritten to {options.output}\n"
     return Outcome(text, report.data, 0 if fits else DoesNotFit.exit_code)
 
@@ -140,11 +140,7 @@ def verify(options: Namespace) -> Outcome:
     progress = Progress()
     board = load(options.board)
     compiled = _compiled(options, board)
-    judge = reference.reference(compiled.file, compiled.network, layers=options.layers or bool(options.io))
-    vectors = random_vectors(compiled.graph, options.n, options.seed) + extreme_vectors(compiled.graph)
-    if options.input:
-        vectors = user_vectors(compiled.graph, options.input) + vectors
-    vectors, left_out = _judged(compiled, vectors)
+    vectors, left_out, judge = _asked(compiled, options)
     compiled, elf, runs = _execute(compiled, vectors, options, progress)
     result = verification.compare(compiled.network, compiled.calls, vectors, runs, judge, layers=False)
     if options.layers:
@@ -162,6 +158,20 @@ def verify(options: Namespace) -> Outcome:
     report = _report(compiled, elf=elf, run=_merged(runs), result=result)
     text = "\n".join([_shown_report(report, compiled, options), *left_out])
     return Outcome(text, report.data, 0 if result.exact else 1)
+
+
+def _asked(compiled: Compiled, options: Namespace) -> tuple[list[Vector], list[str], reference.Reference]:
+    """What is run, what is left out, and who judges: stored answers know those to the user's inputs alone."""
+    if options.expect is not None:
+        if options.input is None or options.layers:
+            raise UsageError("--expect has the outputs for --input: add that, and leave --layers away")
+        vectors = user_vectors(compiled.graph, options.input)
+        return vectors, [], StoredAnswers(compiled.network, options.expect, len(vectors))
+    judge = reference.reference(compiled.file, compiled.network, layers=options.layers or bool(options.io))
+    vectors = random_vectors(compiled.graph, options.n, options.seed) + extreme_vectors(compiled.graph)
+    if options.input:
+        vectors = user_vectors(compiled.graph, options.input) + vectors
+    return *_judged(compiled, vectors), judge
 
 
 def _judged(compiled: Compiled, vectors: Sequence[Vector]) -> tuple[list[Vector], list[str]]:
@@ -351,21 +361,20 @@ def _elf_listing(elf: Elf | None, missing: str) -> Outcome:
 
 
 def _output_files(
-    compiled: Compiled, report: Report, elf: Elf | None, vectors: Sequence[Vector]
+    compiled: Compiled, report: Report, elf: Elf | None, vectors: Sequence[Vector], *, stock: bool
 ) -> dict[str, str | bytes]:
     """Everything that `compile` leaves behind."""
     files: dict[str, str | bytes] = {**compiled.program.files, "report.json": report.json, "report.html": page(report)}
     name, board, graph = compiled.program.name, compiled.board, compiled.graph
     if elf is not None:
         files[f"firmware/{name}.elf"] = elf.image
-    if board.renode is not None:
-        image = f"../firmware/{name}.elf"
+    if board.renode is not None or stock:
         values = [graph.evaluate(dict(zip(graph.inputs, v.values, strict=True))) for v in vectors]
         expected = [[values[i][n].tobytes() for n in graph.outputs] for i in range(len(vectors))]
         made = notice(compiled.source, graph.numerics)
-        files[f"renode/{name}.repl"] = commented(made, "//") + renode_files.repl(board)
-        files[f"renode/{name}.resc"] = commented(made, "#") + renode_files.resc(board, name, image)
-        files[f"renode/{name}.robot"] = commented(made, "#") + renode_files.robot(board, name, image, expected)
+        project = renode_files.project(board, elf, name=name, expected=expected, stock=stock)
+        for file, text in project.items():
+            files[f"renode/{file}"] = commented(made, "//" if file.endswith(".repl") else "#") + text
     return files
 
 

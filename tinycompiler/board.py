@@ -44,14 +44,16 @@ class Core:
         return any(flag.startswith("-mfpu=") for flag in self.flags)
 
 
-def _core(cpu: str, isa: str, *, fpu: str | None = None) -> Core:
+def _core(cpu: str, isa: str, *, fpu: str | None = None, code_of: str | None = None, without: str = "") -> Core:
     """The frame: 8 words, 26 with the FPU's (Armv7-M ARM B1.5.7, Armv8-M ARM B3.19), and one to align SP to 8 bytes."""
-    flags = (f"-mcpu={cpu}", "-mthumb", *((f"-mfpu={fpu}", "-mfloat-abi=hard") if fpu else ()))
+    compiled = code_of or cpu  # the core whose code is run, when its own has instructions that not every emulator knows
+    missing = f"+no{without}" if without else ""
+    flags = (f"-mcpu={compiled}{missing}", "-mthumb", *((f"-mfpu={fpu}", "-mfloat-abi=hard") if fpu else ()))
     return Core(
-        name=f"{cpu}f" if fpu else cpu,
+        name=f"{cpu}f" if fpu else f"{cpu}{missing.replace('+', '-')}",
         isa=isa,
         flags=flags,
-        unicorn_model=cpu.removesuffix("plus").replace("-", "_").upper(),  # an M0 executes what an M0+ does
+        unicorn_model=compiled.removesuffix("plus").replace("-", "_").upper(),  # an M0 executes what an M0+ does
         cost_table=cpu,
         exception_frame=(104 if fpu else 32) + 4,
     )
@@ -64,7 +66,10 @@ CORES: Mapping[str, Core] = MappingProxyType(
         "cortex-m3": _core("cortex-m3", "scalar"),
         "cortex-m4f": _core("cortex-m4", "dsp", fpu="fpv4-sp-d16"),
         "cortex-m7f": _core("cortex-m7", "dsp", fpu="fpv5-sp-d16"),
+        "cortex-m33-nodsp": _core("cortex-m33", "scalar", without="dsp"),
         "cortex-m33f": _core("cortex-m33", "dsp", fpu="fpv5-sp-d16"),
+        # Without Helium, and without the loop instructions of Armv8.1-M.
+        "cortex-m55f": _core("cortex-m55", "dsp", fpu="fpv5-sp-d16", code_of="cortex-m33"),
     }
 )
 
@@ -119,6 +124,13 @@ class Renode:
 
 
 @dataclass(frozen=True)
+class Qemu:
+    """QEMU's machine of this board: the same core, console and regions."""
+
+    machine: str
+
+
+@dataclass(frozen=True)
 class Board:
     """One board. Sizes in bytes."""
 
@@ -137,6 +149,7 @@ class Board:
     reserve_stack: int  # for the frames of the application's interrupt handlers
     source: str
     stack_region: str | None = None  # None: the default one
+    qemu: Qemu | None = None
 
     @property
     def flash(self) -> Region:
@@ -227,6 +240,7 @@ def _board(name: str, table: Table) -> Board:
         regions=_regions(table),
         console=_console(table.table("console")),
         renode=_renode(table.table("renode")) if table.has("renode") else None,
+        qemu=_qemu(table.table("qemu")) if table.has("qemu") else None,
         boot=table.optional_text("boot"),
         stack_region=table.optional_text("stack_region"),
         reserve_flash=reserve.number("flash"),
@@ -326,6 +340,12 @@ def _renode(table: Table) -> Renode:
     )
     table.finish()
     return renode
+
+
+def _qemu(table: Table) -> Qemu:
+    qemu = Qemu(machine=table.text("machine"))
+    table.finish()
+    return qemu
 
 
 def _check_files(place: str, board: Board) -> None:

@@ -58,7 +58,10 @@ __all__ = [
     "toolchain",
 ]
 
-INSTALL = "install one (Debian, Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi) or set TINYCOMPILER_CC"
+INSTALL = (
+    "install one (Debian, Ubuntu: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi; "
+    "macOS: brew install --cask gcc-arm-embedded) or set TINYCOMPILER_CC"
+)
 FLAGS = (
     *("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-common"),
     *("-ffunction-sections", "-fdata-sections", "-fstack-usage"),

@@ -10,6 +10,7 @@ from typing import Any
 from tinycompiler import __version__, actions
 from tinycompiler.bench.command import BOARDS, bench
 from tinycompiler.choice import LEVELS
+from tinycompiler.emulators import EMULATORS
 from tinycompiler.errors import TinyCompilerError
 from tinycompiler.ops import Numerics
 from tinycompiler.planning import SLOWDOWN
@@ -67,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     compile_.add_argument(
         "--pareto", action="store_true", help="print the choices between flash, RAM and time, and leave"
     )
+    compile_.add_argument(
+        "--stock", action="store_true", help="scripts for Renode on the platform file that it ships, if it has one"
+    )
     compile_.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
     run = _command(commands, "run", actions.run, "run a model, or the output of compile, on an emulated board")
@@ -85,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     _planning(verify)
     _execution(verify)
     verify.add_argument("-n", type=_positive, default=8, help="random inputs beside the extremes (default 8)")
+    verify.add_argument("--expect", type=Path, help=".npy or .npz: the outputs for --input, in place of a reference")
     verify.add_argument("--layers", action="store_true", help="also compare every intermediate tensor")
     verify.add_argument("-v", "--verbose", action="store_true", help="with the table of layers")
 
@@ -193,7 +198,7 @@ def _planning(parser: argparse.ArgumentParser) -> None:
 def _execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, help=".npy or .npz with inputs")
     parser.add_argument("--seed", type=_seed, default=0, help="of random inputs (default 0)")
-    parser.add_argument("--emulator", choices=("unicorn", "renode"), default="unicorn", help="(default unicorn)")
+    parser.add_argument("--emulator", choices=tuple(EMULATORS), default="unicorn", help="(default unicorn)")
     parser.add_argument(
         "--host",
         dest="emulator",

@@ -24,7 +24,10 @@ FLAGS = (
     *("-std=c11", "-O1", "-g", *WARNINGS),
     *(f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 )
-INSTALL = "install one (Debian, Ubuntu: apt install gcc, or clang libclang-rt-dev), or name another by --cc or CC"
+INSTALL = (
+    "install one (Debian, Ubuntu: apt install gcc, or clang libclang-rt-dev; macOS: xcode-select --install), "
+    "or name another by --cc or CC"
+)
 
 
 def host_compiler(wanted: str | None = None) -> tuple[str, ...]:

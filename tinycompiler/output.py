@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from re import fullmatch
 from typing import Any
 
 from tinycompiler.emit import Program
@@ -59,8 +60,11 @@ def _foreign(folder: Path) -> str | None:
         written = {MANIFEST, "report.json", "report.html", f"{name}.h", *map(str, manifest["files"])}
     except (OSError, ValueError, KeyError, TypeError):
         return f"it holds {found[0]}"
-    written |= {f"firmware/{name}.elf", *(f"renode/{name}.{kind}" for kind in ("repl", "resc", "robot"))}
-    strange = [file for file in found if not ours or file not in written]
+    written |= {
+        f"firmware/{name}.elf",
+        *(f"renode/{file}" for file in (f"{name}.resc", f"{name}.robot", "workflow.yml")),
+    }
+    strange = [f for f in found if not ours or not (f in written or fullmatch(r"renode/[^/]+\.repl", f))]
     return f"it holds {strange[0]}" if strange else None
 
 

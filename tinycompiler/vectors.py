@@ -60,7 +60,11 @@ def user_vectors(graph: Graph, path: Path) -> list[Vector]:
 
     Each array has the input's shape, or one more leading axis for several inferences. Raises UsageError.
     """
-    arrays = _load(path)
+    return array_vectors(graph, _load(path), place=str(path), label=path.name)
+
+
+def array_vectors(graph: Graph, arrays: Mapping[str, Array], *, place: str, label: str) -> list[Vector]:
+    """The same from arrays at hand. `place` is for errors, `label` for the vectors. Raises UsageError."""
     inputs = [graph.tensors[name] for name in graph.inputs]
     if set(graph.inputs) <= set(arrays):
         chosen = [arrays[name] for name in graph.inputs]
@@ -68,14 +72,32 @@ def user_vectors(graph: Graph, path: Path) -> list[Vector]:
         chosen = list(arrays.values())
     else:
         found = f"arrays {', '.join(arrays)}" if arrays else "no array"
-        raise UsageError(f"{path}: found {found}, wanted one for each input: {', '.join(map(str, inputs))}")
+        raise UsageError(f"{place}: found {found}, wanted one for each input: {', '.join(map(str, inputs))}")
     greatest = _greatest(graph) or float(np.finfo(np.float32).max)
-    stacks = [_stacked(path, array, tensor, greatest) for array, tensor in zip(chosen, inputs, strict=True)]
+    stacks = [_stacked(place, array, tensor, greatest) for array, tensor in zip(chosen, inputs, strict=True)]
     if len({len(s) for s in stacks}) != 1:
-        raise UsageError(f"{path}: the inputs have different numbers of inferences: {[len(s) for s in stacks]}")
-    return [
-        Vector(f"{path.name}[{i}]", tuple(np.ascontiguousarray(s[i]) for s in stacks)) for i in range(len(stacks[0]))
-    ]
+        raise UsageError(f"{place}: the inputs have different numbers of inferences: {[len(s) for s in stacks]}")
+    return [Vector(f"{label}[{i}]", tuple(np.ascontiguousarray(s[i]) for s in stacks)) for i in range(len(stacks[0]))]
+
+
+class StoredAnswers:
+    """A judge who knows the outputs of some inferences, one after another, from a file as inputs are read from one."""
+
+    def __init__(self, graph: Graph, path: Path, count: int) -> None:
+        outputs = Graph("", graph.outputs, (), (), graph.tensors)
+        self.name, self.outputs = f"answers stored in {path.name}", graph.outputs
+        rows = user_vectors(outputs, path)
+        if len(rows) != count:
+            raise UsageError(f"{path}: found outputs of {len(rows)} inferences, wanted {count} as in --input")
+        self.rows = iter(rows)
+
+    def reset(self) -> None:
+        """There is nothing to forget."""
+
+    def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        """The outputs of the next inference, whatever its inputs."""
+        values = dict(zip(self.outputs, next(self.rows).values, strict=True))
+        return {name: values[name] for name in wanted}
 
 
 def _load(path: Path) -> Mapping[str, Array]:
@@ -106,23 +128,23 @@ def _array(stream: IO[bytes], size: int) -> Array:
     return array
 
 
-def _stacked(path: Path, array: Array, tensor: Tensor, greatest: float) -> Array:
+def _stacked(place: str, array: Array, tensor: Tensor, greatest: float) -> Array:
     """(n, *shape) values of an input, each float at most `greatest` in magnitude."""
     several = ", ".join(["n", *map(str, tensor.shape)])
     wanted = f"wanted {tensor.dtype.value} of shape {tensor.shape}, or several as ({several})"
     if array.dtype != tensor.dtype.numpy:
-        raise UsageError(f"{path}: input '{tensor.name}' is {array.dtype}, {wanted}")
+        raise UsageError(f"{place}: input '{tensor.name}' is {array.dtype}, {wanted}")
     beyond = array[~(np.abs(array) <= greatest)] if tensor.dtype is DType.FLOAT32 else array[:0]
     if beyond.size:
         limit = f"at most {greatest:.6g} in magnitude, as far as the reference is defined"
-        raise UsageError(f"{path}: input '{tensor.name}' holds {beyond.flat[0]}, wanted numbers of {limit}")
+        raise UsageError(f"{place}: input '{tensor.name}' holds {beyond.flat[0]}, wanted numbers of {limit}")
     if array.shape == tensor.shape:
         return array[np.newaxis]
     if array.shape[1:] == tensor.shape and len(array):
         return array
     if tensor.shape[:1] == (1,) and array.shape[1:] == tensor.shape[1:] and len(array):
         return array[:, np.newaxis]
-    raise UsageError(f"{path}: input '{tensor.name}' has shape {array.shape}, {wanted}")
+    raise UsageError(f"{place}: input '{tensor.name}' has shape {array.shape}, {wanted}")
 
 
 def _random(rng: np.random.Generator, tensor: Tensor) -> Array:

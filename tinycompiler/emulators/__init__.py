@@ -53,7 +53,13 @@ class _Backend(Protocol):
     ) -> Run: ...
 
 
-EMULATORS: Mapping[str, str] = MappingProxyType({"unicorn": "tinycompiler.emulators.unicorn"})
+EMULATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "unicorn": "tinycompiler.emulators.unicorn",
+        "renode": "tinycompiler.emulators.renode",
+        "qemu": "tinycompiler.emulators.qemu",
+    }
+)
 
 
 def run(
@@ -73,13 +79,8 @@ def run(
 
     Raises EmulatorError when the emulator is missing, and when the firmware faults, hangs or says something garbled.
     """
-    if emulator == "renode":
-        raise EmulatorError(
-            "emulator renode: driving Renode from here comes later; until then run by hand the .resc file that "
-            "`tinycompiler compile` writes (`renode --disable-gui --console NAME.resc`), or use --emulator unicorn"
-        )
     if emulator not in EMULATORS:
-        raise EmulatorError(f"unknown emulator {emulator!r}; known are {', '.join((*EMULATORS, 'renode'))}")
+        raise EmulatorError(f"unknown emulator {emulator!r}; known are {', '.join(EMULATORS)}")
     backend = cast(_Backend, importlib.import_module(EMULATORS[emulator]).run)
     return backend(
         elf,

@@ -41,6 +41,11 @@ UARTS: Mapping[str, Uart] = MappingProxyType(
             ready={0x18: 1 << 7 | 1 << 4},
             elsewhere={0x40024004: 1 << 31, 0x40008038: _ALL_ONES, 0x4000C008: _ALL_ONES},
         ),
+        # US_CSR: TXRDY, TXEMPTY (DS60001527)
+        "sam": Uart(data=0x1C, ready={0x14: 1 << 9 | 1 << 1}),
+        # INTFLAG: TXC, DRE; GCLK_PCHCTRL24: CHEN (DS60001507)
+        "samd5": Uart(data=0x28, ready={0x18: 1 << 1 | 1 << 0}, elsewhere={0x40001CE0: 1 << 6}),
+        "cmsdk": Uart(data=0x00, ready={}),  # STATE: the transmitter is not full (DDI 0479, APB UART)
         # UARTE: EVENTS_ENDTX, _TXSTARTED, _TXSTOPPED; CLOCK: EVENTS_HFCLKSTARTED (nRF52840 Product Specification)
         "nrf52": Uart(
             data=None,

@@ -66,7 +66,7 @@ def tally(segments: Sequence[Segment], code: Code) -> Counts:
     node = -1
     for segment in segments:
         entered = [code.nodes[address] for _, address, _ in segment if address in code.nodes]
-        node = _number(node, entered)
+        node = node_number(node, entered)
         for (before, address, size), times in segment.items():
             cost, spent = blocks[address, size], 0
             jumped = before in ends and address not in ends[before][0]
@@ -89,7 +89,7 @@ def tally(segments: Sequence[Segment], code: Code) -> Counts:
     )
 
 
-def _number(last: int, entered: Sequence[int]) -> int:
+def node_number(last: int, entered: Sequence[int]) -> int:
     """The node of a segment. Nodes come in order: one that comes again is a later one that was merged with it."""
     if not entered:
         return last

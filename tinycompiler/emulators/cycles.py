@@ -5,9 +5,9 @@ Sources, all for memory without wait states:
   timings), table 7-1 (floating point).
 * Cortex-M3 Technical Reference Manual r2p1 (DDI 0337), table 3-1: as M4 but for the multiplications.
 * Cortex-M0+ Technical Reference Manual r0p1 (DDI 0484), table 3-1, with the single-cycle multiplier.
-Arm prints no such table for M7 and M33. They get M4's, and the report calls that rough: M33 has a short pipeline like
-M4's; M7 issues up to two instructions at a time, so M4's cycles are a bound from above for it. Engines that were timed
-on both (MLPerf Tiny, closed division, L4R5 and H7A3) took 0.53 to 0.62 of M4's cycles on M7.
+Arm prints no such table for M7, M33 and M55. They get M4's, and the report calls that rough: M33 and M55 have a short
+pipeline like M4's; M7 issues up to two instructions at a time, so M4's cycles are a bound from above for it. Engines
+that were timed on both (MLPerf Tiny, closed division, L4R5 and H7A3) took 0.53 to 0.62 of M4's cycles on M7.
 
 Where a table gives a range, this is what is taken:
 * P, the pipeline refill of a taken branch, "1 to 3 depending on the alignment and width of the target instruction, and
@@ -124,6 +124,7 @@ COST_TABLES: Mapping[str, CostTable] = MappingProxyType(
             overlapping=False,
         ),
         "cortex-m33": _like_m4("Cortex-M33", "Arm prints none for Cortex-M33"),
+        "cortex-m55": _like_m4("Cortex-M55", "Arm prints none for Cortex-M55"),
         "cortex-m7": _like_m4(
             "Cortex-M7", "Arm prints none for Cortex-M7, which issues two instructions at a time: a bound from above"
         ),

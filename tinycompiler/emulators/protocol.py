@@ -50,7 +50,7 @@ class Transcript:
     vectors: int
     outputs: tuple[tuple[bytes, ...], ...]  # [vector][output]
     nodes: Mapping[tuple[int, int, int], bytes]  # (vector, node, output)
-    stack: int | None  # bytes
+    stack: int  # bytes
 
 
 def checksum(text: str) -> str:
@@ -129,6 +129,8 @@ def _transcript(parsed: Sequence[tuple[str, tuple[str, ...]]]) -> Transcript:
         else:
             raise EmulatorError(f"the firmware said tc:{kind} twice, or in the wrong place")
     _check_counts(outputs, vectors=int(count), said=int(parsed[-1][1][0]))
+    if stack is None:
+        raise EmulatorError("the firmware did not say tc:stack before tc:done")
     return Transcript(name, int(count), tuple(tuple(each) for each in outputs), nodes, stack)
 
 

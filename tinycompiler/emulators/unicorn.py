@@ -11,8 +11,8 @@ the arena and below the stack for instance, is compared before and after vector 
 """
 
 import random
-import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from tinycompiler.elf import STACK
 from tinycompiler.emulators import Progress, Run
 from tinycompiler.emulators.counting import Code, Counts, tally
 from tinycompiler.emulators.cycles import COST_TABLES, source
+from tinycompiler.emulators.model import Model, model_of
 from tinycompiler.emulators.protocol import Transcript, parse
 from tinycompiler.emulators.unicorn_machine import NOWHERE, Machine
 from tinycompiler.errors import EmulatorError
@@ -42,7 +43,7 @@ def run(
 ) -> Run:
     """See `tinycompiler.emulators.run`. The layers build prints during the inference, so it is never counts."""
     machine = Machine(elf, board, deadline=time.monotonic() + wall_seconds, progress=progress)
-    model = _Model(elf)
+    model = model_of(elf)
     arena = _Arena(machine, model.arenas)
     counts: Counts | None = None
     machine.go(model.init.address)
@@ -63,7 +64,7 @@ def run(
 _NOT_COUNTED = Counts(0, (), {}, None, (), 0)
 
 
-def _code(machine: Machine, model: "_Model") -> Code:
+def _code(machine: Machine, model: Model) -> Code:
     table = COST_TABLES.get(machine.board.core.cost_table)
     name = machine.board.core.name
     return Code(machine.read, machine.functions, model.invoke, model.nodes, name, machine.lacks, table)
@@ -88,10 +89,10 @@ def _result(machine: Machine, transcript: Transcript, counts: Counts) -> Run:
     )
 
 
-def _stack(machine: Machine, said: int | None) -> int | None:
+def _stack(machine: Machine, said: int) -> int:
     """The stack's high water. The firmware's own figure is checked against the paint left in RAM."""
     section = next((each for each in machine.elf.sections if each.name == STACK), None)
-    if said is None or section is None:
+    if section is None:
         return said
     content = machine.read(section.address, section.size)
     untouched = next((at for at in range(0, len(content), 4) if content[at : at + 4] != PAINT), len(content))
@@ -101,32 +102,10 @@ def _stack(machine: Machine, said: int | None) -> int | None:
     return seen
 
 
-class _Model:
-    """Where the model's parts are in the ELF."""
-
-    def __init__(self, elf: Elf) -> None:
-        named = {symbol.name: symbol for symbol in elf.symbols}
-        prefixes = [match[1] for match in (re.fullmatch(r"(tc_\w+_)invoke", name) for name in named) if match]
-        if len(prefixes) != 1:
-            raise EmulatorError(f"the ELF holds {len(prefixes)} functions tc_<name>_invoke; wanted one model")
-        self.invoke = named[f"{prefixes[0]}invoke"]
-        self.init = named[f"{prefixes[0]}init"]
-        piece = re.compile(re.escape(prefixes[0]) + r"arena\w*")
-        self.arenas = [symbol for name, symbol in named.items() if symbol.kind == "object" and piece.fullmatch(name)]
-        node = re.compile(re.escape(prefixes[0]) + r"node_(\d+)")
-        matches = ((symbol, node.match(name)) for name, symbol in named.items() if symbol.kind == "func")
-        self.nodes = {symbol.address: int(match[1]) for symbol, match in matches if match}
-        self.prints_layers = "tc_node_hook" in named
-        objects = [symbol for symbol in elf.symbols if symbol.kind == "object"]
-        self.written = [*self.arenas, *(s for s in objects if s.name == f"{prefixes[0]}state")]
-        if self.prints_layers:  # the console's variables change then
-            self.written += [s for s in objects if not s.name.startswith(prefixes[0])]
-
-
 class _Arena:
     """The model's working memory, one piece or several: how far is it really used?"""
 
-    def __init__(self, machine: Machine, pieces: list[Symbol]) -> None:
+    def __init__(self, machine: Machine, pieces: Sequence[Symbol]) -> None:
         self._machine = machine
         self._paint = [(piece, random.Random(1).randbytes(piece.size)) for piece in pieces]
 
@@ -147,12 +126,20 @@ class _Arena:
         return last
 
 
+def _written(elf: Elf, model: Model) -> list[Symbol]:
+    """The objects that an inference may write."""
+    state = [model.state] if model.state is not None else []
+    prefix = model.invoke.name.removesuffix("invoke")
+    console = [s for s in elf.symbols if s.kind == "object" and not s.name.startswith(prefix)]
+    return [*model.arenas, *state, *(console if model.prints_layers else [])]
+
+
 class _Elsewhere:
     """RAM as it was, but for what an inference may write: arena, state and stack."""
 
-    def __init__(self, machine: Machine, model: _Model) -> None:
+    def __init__(self, machine: Machine, model: Model) -> None:
         self._machine = machine
-        self._may = [(s.address, s.address + s.size) for s in model.written]
+        self._may = [(s.address, s.address + s.size) for s in _written(machine.elf, model)]
         self._may += [(s.address, s.address + s.size) for s in machine.elf.sections if s.name == STACK]
         self._before = [self._content(region) for region in machine.board.rams]
 

@@ -32,6 +32,7 @@ from tinycompiler.build import Elf, Symbol
 from tinycompiler.emulators import Progress
 from tinycompiler.emulators.consoles import Peripherals
 from tinycompiler.emulators.counting import Segment, Step, function_at
+from tinycompiler.emulators.model import describe_fault, overflow
 from tinycompiler.emulators.protocol import fault
 from tinycompiler.emulators.unicorn_native import hook_blocks, map_registers
 from tinycompiler.errors import EmulatorError
@@ -42,9 +43,6 @@ COPROCESSOR_ACCESS = 0xE000ED88  # CPACR
 SMALLEST_PAGE, LARGEST_PAGE = 256, 4096
 NOWHERE = 0xFFFFFFFE
 
-# What the Cortex-M models lack but unicorn does not refuse, see above.
-_FEATURES = {"CORTEX_M0": frozenset[str](), "CORTEX_M3": frozenset({"mainline"})}
-_ALL_FEATURES = frozenset({"mainline", "dsp", "float"})
 _EXCEPTIONS = {2: "SVC instruction", 4: "unaligned access", 7: "BKPT instruction", 17: "the FPU is absent or off"}
 
 
@@ -209,10 +207,7 @@ class Machine:
     def _check_fault_line(self) -> None:
         found = fault(self.lines[-1]) if self.lines else None
         if found is not None:
-            raise EmulatorError(
-                f"the firmware faulted: {found.kind} fault in {self.where(found.pc)}, "
-                f"called from {self.where(found.lr)}, address 0x{found.address:08x}"
-            )
+            raise EmulatorError(describe_fault(found, self.elf))
 
     # Looking
 
@@ -228,8 +223,13 @@ class Machine:
     @property
     def lacks(self) -> frozenset[str]:
         """What the core lacks, or has not switched on, though unicorn would run it. In the words of `thumb.needs`."""
-        has = _FEATURES.get(self.board.core.unicorn_model, _ALL_FEATURES)
-        return _ALL_FEATURES - (has if self.float_is_on else has - {"float"})
+        core = self.board.core
+        lacking = {
+            "mainline": core.unicorn_model == "CORTEX_M0",
+            "dsp": core.isa == "scalar",
+            "float": not (core.has_fpu and self.float_is_on),
+        }
+        return frozenset(name for name, absent in lacking.items() if absent)
 
     def where(self, address: int) -> str:
         """The function at `address`, for people."""
@@ -259,9 +259,7 @@ class Machine:
             text = f"{_EXCEPTIONS.get(self._exception, f'exception {self._exception}')} in {place}"
         else:
             text = f"undefined instruction for {self.board.core.name} in {place} ({problem})"
-        bottom = self.board.stack.first
-        overflow = f"; the stack overflowed (sp 0x{stack:08x}, RAM begins at 0x{bottom:08x})"
-        return text + (overflow if stack < bottom else "")
+        return text + overflow(self.board, stack, self._violation[1] if self._violation else stack)
 
     def _rule(self, address: int) -> str:
         for region in self.board.regions:
