@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tests import models
 from tests.draws import Case
+from tests.models_sparse import pruned
 from tests.programs import joined, merged, program_of
 from tinycompiler import costs
 from tinycompiler.board import Board, load
@@ -43,10 +44,21 @@ def cases() -> list[Case]:
     sizes = ((1, 6, 6, 16), (1, 8, 8, 32), (1, 12, 12, 8), (1, 5, 5, 64), (1, 16, 16, 4), (1, 10, 9, 13))
     more = ({"filters": f, "kernel": (k, k)} for k in (1, 3) for f in (8, 24))
     dense = [{"shape": shape, **told} for told in more for shape in sizes]
+    nibbles = [
+        {**t, "weights": np.random.default_rng(0).integers(-7, 8, (t["filters"], *t["kernel"], t["shape"][3]), np.int8)}
+        for t in dense
+    ]
+    left, rng = ((4, 0.25), (1, 0.1), (1, 0.25)), np.random.default_rng(0)
+    holes = [
+        {**t, "weights": pruned(rng, (t["filters"], *t["kernel"], t["shape"][3]), *some)}
+        for t in dense[::2]
+        for some in left
+    ]
     thin = [{"shape": (1, 24, 24, c), "filters": 8, "kernel": (3, 3), "stride": (2, 2)} for c in (1, 3)]
     deep = [{"shape": s, "kernel": k, "stride": (n, n)} for s in sizes for k in ((3, 3), (5, 1)) for n in (1, 2)]
     long = [{"shape": (1, n, 1, c), "kernel": (n, 1), "padding": "VALID"} for n in (3, 5, 9, 21) for c in (8, 32, 64)]
     flat = [{"shape": (1, c), "units": u} for c in (16, 64, 256) for u in (1, 4, 32, 64)]
+    gaps = [{**t, "weights": pruned(rng, (t["units"], t["shape"][1]), *some)} for t in flat[2:] for some in left]
     grouped = [
         {"shape": (1, n, n, c), "filters": f, "kernel": (k, k), "groups": g}
         for n, c, f, g in ((8, 16, 16, 4), (8, 32, 16, 2), (5, 12, 24, 3), (10, 8, 8, 2))
@@ -55,9 +67,9 @@ def cases() -> list[Case]:
     element = [{"shape": s} for s in (*sizes, (1, 64), (1, 200), (1, 16, 16, 8))]
     pools = [{"shape": s, "kernel": (k, k), "stride": (k, k)} for s in sizes for k in (2, 4)]
     return [
-        *each(models.conv_2d, *dense, *thin, *grouped),
+        *each(models.conv_2d, *dense, *nibbles, *holes, *thin, *grouped),
         *each(models.depthwise_conv_2d, *deep, *long),
-        *each(models.fully_connected, *flat),
+        *each(models.fully_connected, *flat, *gaps),
         *each(models.add, *element),
         *each(models.mul, *element),
         *each(models.max_pool_2d, *pools, activation="NONE"),

@@ -164,7 +164,7 @@ def lce_dequantize(
     return _edge("LceDequantize", (source, "int32"), (shape, dtype), scales=scale, zero_points=zero_point)
 
 
-def lce_chain(rng: Rng, *, size: int = 9, output: str = "int8") -> bytes:
+def lce_chain(rng: Rng, *, size: int = 10, output: str = "int8") -> bytes:
     """Bits from int8 values, two convolutions with a max pool between them, and int8 or float32 values."""
     model = ModelBuilder("lce_chain")
     model.tensor("x", (1, size, size, 24), scales=0.1, zero_points=4)

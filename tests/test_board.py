@@ -10,13 +10,28 @@ from tinycompiler.resources import folder
 
 KIB = 1024
 PARTS = {  # flash bytes, RAM bytes where the program lives, core
+    "arduino_nano_33_ble": (960 * KIB, 256 * KIB, "cortex-m4f"),  # behind the bootloader
+    "atsamd51": (512 * KIB, 192 * KIB, "cortex-m4f"),
+    "bbc_microbit_v2": (512 * KIB, 128 * KIB, "cortex-m4f"),
     "bluepill": (64 * KIB, 20 * KIB, "cortex-m3"),
+    "mps2_an385": (4096 * KIB, 4096 * KIB, "cortex-m3"),
+    "mps2_an386": (4096 * KIB, 4096 * KIB, "cortex-m4f"),
+    "mps2_an500": (4096 * KIB, 4096 * KIB, "cortex-m7f"),
+    "mps2_an505": (4096 * KIB, 4096 * KIB, "cortex-m33f"),
+    "mps2_an521": (4096 * KIB, 4096 * KIB, "cortex-m33-nodsp"),
+    "mps3_an547": (512 * KIB, 512 * KIB, "cortex-m55f"),
     "nrf52840dk": (1024 * KIB, 256 * KIB, "cortex-m4f"),
+    "nucleo_f103rb": (128 * KIB, 20 * KIB, "cortex-m3"),
     "nucleo_f207zg": (1024 * KIB, 128 * KIB, "cortex-m3"),
+    "nucleo_f446re": (512 * KIB, 128 * KIB, "cortex-m4f"),
+    "nucleo_f767zi": (2048 * KIB, 512 * KIB, "cortex-m7f"),
     "nucleo_h743zi": (2048 * KIB, 512 * KIB, "cortex-m7f"),
+    "nucleo_h753zi": (2048 * KIB, 512 * KIB, "cortex-m7f"),
     "nucleo_l4r5zi": (2048 * KIB, 640 * KIB, "cortex-m4f"),
     "nucleo_l552ze_q": (512 * KIB, 256 * KIB, "cortex-m33f"),
+    "nucleo_wba52cg": (1024 * KIB, 128 * KIB, "cortex-m33f"),
     "rpi_pico": (2048 * KIB, 264 * KIB, "cortex-m0plus"),
+    "sam_e70_xplained": (2048 * KIB, 384 * KIB, "cortex-m7f"),
     "stm32f4_discovery": (1024 * KIB, 128 * KIB, "cortex-m4f"),
     "stm32f746g_disco": (1024 * KIB, 320 * KIB, "cortex-m7f"),
 }
@@ -44,7 +59,9 @@ def test_cores_say_what_the_kernels_need() -> None:
         "cortex-m3": "scalar",
         "cortex-m4f": "dsp",
         "cortex-m7f": "dsp",
+        "cortex-m33-nodsp": "scalar",
         "cortex-m33f": "dsp",
+        "cortex-m55f": "dsp",
     }
     for core in board.CORES.values():
         assert core.exception_frame == (108 if "-mfloat-abi=hard" in core.flags else 36)
@@ -58,6 +75,16 @@ def test_baud_rate_is_close_enough(name: str) -> None:
         actual = 16_000_000 * console.settings["baud_value"] / 2**32  # product specification: 115108 for Baud115200
     elif console.driver == "rp2040":
         actual = console.clock_hz * 4 / ((4 * console.clock_hz + console.baud // 2) // console.baud)
+    elif console.driver == "cmsdk":
+        divisor = (console.clock_hz + console.baud // 2) // console.baud
+        assert divisor >= 16
+        actual = console.clock_hz / divisor
+    elif console.driver == "sam":
+        eighths = (console.clock_hz // 2 + console.baud // 2) // console.baud
+        actual = console.clock_hz / 16 / (eighths / 8)
+    elif console.driver == "samd5":
+        value = 65536 - (65536 * 16 * console.baud + console.clock_hz // 2) // console.clock_hz
+        actual = console.clock_hz / 16 * (1 - value / 65536)
     else:
         scaled = console.clock_hz * console.settings.get("divisor_scale", 1)
         divisor = (scaled + console.baud // 2) // console.baud
@@ -108,6 +135,8 @@ def bluepill() -> str:
         ("size = 0x5000", "size = 0x5000\nclock_mask = 1", ["clock_register and clock_mask go together"]),
         ("size = 0x5000", "size = 0x5000\nclock_register = 4", ["clock_register and clock_mask go together"]),
         ('title = "', 'stack_region = "ccm"\ntitle = "', ["stack_region is 'ccm'", "sram"]),
+        ("[reserve]", '[qemu]\nkind = "x"\n[reserve]', ["[qemu]", "'machine' is missing"]),
+        ("[reserve]", '[qemu]\nmachine = "x"\nkind = 1\n[reserve]', ["[qemu]", "unknown key 'kind'"]),
     ],
 )
 def test_broken_file(tmp_path: Path, found: str, instead: str, words: list[str]) -> None:
@@ -133,6 +162,11 @@ def test_ram_in_order_of_preference() -> None:
     assert orders["bluepill"] == ["sram"]
     assert orders["stm32f4_discovery"] == ["sram", "ccm"]
     assert orders["stm32f746g_disco"] == ["sram", "itcm"]
+    assert orders["nucleo_f767zi"] == ["sram", "itcm"]
+    assert orders["mps2_an500"] == ["sram", "psram"]
+    assert orders["mps2_an521"] == ["sram", "internal"]
+    assert orders["mps3_an547"] == ["dtcm", "sram"]
+    assert orders["nucleo_h753zi"] == orders["nucleo_h743zi"]
     assert orders["nucleo_h743zi"] == ["dtcm", "axi_sram", "sram1", "sram2", "sram3", "sram4", "itcm"]
     for name in PARTS:
         loaded = board.load(name)
@@ -141,6 +175,12 @@ def test_ram_in_order_of_preference() -> None:
         for region in loaded.regions:  # start-up has to switch these on, and RAM below has a clock after reset
             assert (region.clock_register is not None) == (region.clock_mask != 0)
             assert region.clock_register is None or 0x3000_0000 <= region.address < 0x3800_0000
+
+
+def test_qemu_has_machines_of_the_same_console() -> None:
+    machines = {name: found.machine for name in PARTS if (found := board.load(name).qemu) is not None}
+    assert machines == {name: name.replace("_", "-") for name in PARTS if name.startswith("mps")}
+    assert {board.load(name).console.driver for name in machines} == {"cmsdk"}
 
 
 def test_region_must_be_tables(tmp_path: Path) -> None:
@@ -153,7 +193,7 @@ def test_region_must_be_tables(tmp_path: Path) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(BoardError, match="unknown board 'blue'; known are bluepill, nrf52840dk"):
+    with pytest.raises(BoardError, match="unknown board 'blue'; known are arduino_nano_33_ble, atsamd51"):
         board.load("blue")
 
 

@@ -17,6 +17,7 @@ from tinycompiler.kernels import ISAS, KERNELS
 from tinycompiler.ops import OPERATORS, Numerics, Op
 from tinycompiler.ops.movement import Movement
 from tinycompiler.ops.unary import Abs
+from tinycompiler.readers.larq import OPERATORS as LARQ
 from tinycompiler.readers.operators import OPERATORS as READERS
 from tinycompiler.readers.variables import OPERATORS as VARIABLES
 from tinycompiler.samples import NO_CODE, SAMPLES
@@ -34,7 +35,7 @@ def of(name: str) -> list[Row]:
 
 def test_every_operator_of_files_has_its_rows() -> None:
     """Who adds one adds a sample, in tinycompiler/samples.py."""
-    assert {*SAMPLES, *NO_CODE} == {*READERS, *VARIABLES, "SHAPE"}
+    assert {*SAMPLES, *NO_CODE} == {*READERS, *VARIABLES, *LARQ, "SHAPE"}
     assert {row.operator for row in rows()} == {*SAMPLES, *NO_CODE}
     sampled = {type(sample.op) for samples in SAMPLES.values() for sample in samples}
     assert sampled == set(OPERATORS), "an operator without a sample, or a sample of none"
@@ -57,9 +58,9 @@ def test_every_kernel_stands_in_a_row() -> None:
 
 
 def test_every_operator_has_cases() -> None:
-    """Variables are tested in networks of their own, tests/models_state.py."""
+    """Variables are tested in networks of their own, tests/models_state.py, and binary ones in tests/test_binary.py."""
     drawn = {name.split()[0] for name in STRATEGIES}
-    assert set(SAMPLES) - {"ASSIGN_VARIABLE"} <= drawn
+    assert set(SAMPLES) - {"ASSIGN_VARIABLE", *LARQ} <= drawn
 
 
 def test_int16_is_claimed_where_it_is_tested() -> None:

@@ -30,7 +30,17 @@ pytestmark = [
 ]
 
 VECTORS = [bytes([1, 2, 3, 255]), bytes(4), bytes([254, 127, 128, 9])]
-TRANSMIT = {"stm32f1": 0x04, "stm32f4": 0x04, "stm32f7": 0x28, "nrf52": 0x008, "rp2040": 0x00}  # register that sends
+TRANSMIT = {  # register that sends
+    "cmsdk": 0x00,
+    "nrf52": 0x008,
+    "rp2040": 0x00,
+    "sam": 0x1C,
+    "samd5": 0x28,
+    "stm32f1": 0x04,
+    "stm32f4": 0x04,
+    "stm32f7": 0x28,
+}
+DRIVERS = {board.load(name).console.driver: name for name in board.names()}
 INCLUDE = "#include <string.h>"
 USE_MEM = (  # so that all three are linked: the counts are not known to the compiler
     "memcpy(tc_toy_arena + 40, tc_toy_arena, tc_toy_arena[0] & 3u);"
@@ -89,8 +99,9 @@ def unwrapped(text: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("layers", [False, True])
-@pytest.mark.parametrize("name", board.names())
+@pytest.mark.parametrize(
+    ("name", "layers"), [*((name, False) for name in board.names()), *((name, True) for name in DRIVERS.values())]
+)
 def test_says_what_the_model_computes(name: str, layers: bool) -> None:
     elf = built(name, layers)
     lines = unwrapped(console_text(elf, board.load(name)))

@@ -10,14 +10,15 @@ import pytest
 from tests import models
 from tests.draws import Case
 from tests.programs import HostProgram, assert_exact, board_outputs, groups, kernels_of, merged, trials_of
-from tests.test_kernels import BOARDS
 from tinycompiler.board import CORES, Core, load
-from tinycompiler.kernels import Calls, Wishes, lower
+from tinycompiler.kernels import KERNELS as ALL
+from tinycompiler.kernels import Calls, Site, Wishes, lower
 from tinycompiler.kernels.conv_int4 import TOP_LIMIT, nibbles
 from tinycompiler.ops import Numerics
+from tinycompiler.planning import Goals, plan
 
-DSP = "conv_2d_s4_dsp"
-KERNELS = {"dsp": DSP}
+DSP, LANES = "conv_2d_s4_dsp", "conv_2d_s4_lanes"
+KERNELS = {"dsp": DSP, "scalar": LANES}
 PROFILES = pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
 TAPS = (1, 3, 4, 5, 8, 12, 13, 15, 16, 17, 20, 28, 33, 40, 64, 144)
 CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 33)
@@ -78,15 +79,24 @@ def limits() -> list[Case]:
     ]
 
 
+def raised() -> list[Case]:
+    """Outputs that take no shift to the right, or one to the left, as of layers with one scale of four bits."""
+    scales = ({"input_scale": 2.0**-6, "weight_scale": 2.0**-8, "output_scale": 2.0**-14 / m} for m in (0.7, 1.0, 1.9))
+    return [
+        Case(models.fully_connected, i, {"shape": (1 + i, 7), "units": 9, "weights": weights((9, 7), i + 2), **told})
+        for i, told in enumerate(scales)
+    ]
+
+
 def cases(count: int, seed: int) -> list[Case]:
-    return [*flat(count, seed), *images(count, seed), *limits()]
+    return [*flat(count, seed), *images(count, seed), *limits(), *raised()]
 
 
 def forced(cases: Sequence[Case], core: Core, kernel: str, numerics: Numerics) -> Calls:
     """With the kernel wherever it does not refuse; it does not refuse many."""
     graph = merged(cases, numerics)
     calls = lower(graph, core, Wishes(chosen={node.name: kernel for node in graph.nodes}))
-    assert list(kernels_of(calls).values()).count(kernel) >= 0.9 * len(cases)
+    assert list(kernels_of(calls).values()).count(kernel) >= 0.7 * len(cases)
     return calls
 
 
@@ -112,7 +122,7 @@ def test_packed_weights_are_read_back() -> None:
 
 @pytest.mark.slow
 @PROFILES
-@pytest.mark.parametrize("core", ["cortex-m4f"])
+@pytest.mark.parametrize("core", ["cortex-m4f", "cortex-m0plus"])
 def test_shapes_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tried = cases(40, 0)
     calls = forced(tried, CORES[core], KERNELS[CORES[core].isa], numerics)
@@ -124,13 +134,59 @@ def test_shapes_on_the_host(core: str, numerics: Numerics, tmp_path: Path, capfd
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nucleo_l552ze_q"])
+@pytest.mark.parametrize("board", ["nucleo_l4r5zi", "nucleo_l552ze_q", "rpi_pico", "nucleo_f207zg"])
 def test_shapes_on_boards(board: str) -> None:
     numerics = Numerics.TFLM if board == "nucleo_l4r5zi" else Numerics.LITERT
-    flash, ram = BOARDS[board]
-    for group in groups(cases(20, 3 * len(board)), numerics, flash=flash, ram=ram):
+    for group in groups(cases(20, 3 * len(board)), numerics, flash=150_000, ram=60_000):
         core = load(board).core
         calls = forced(group, core, KERNELS[core.isa], numerics)
         trials = trials_of(calls.graph)
         for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
             assert_exact(calls, group, feeds, found)
+
+
+# What is refused, and what it takes to be chosen.
+
+
+def dense(taps: int, value: int, **told: Any) -> Case:
+    arrays: dict[str, Any] = {"weights": np.full((8, taps), value, np.int8), "shape": (1, taps)}
+    return Case(models.fully_connected, 0, {"units": 8, **arrays, **told})
+
+
+WIDE = np.array([0, 0, 2**24, 0, 0, 0, 0, 0], np.int32)
+REFUSALS = {
+    "sum": (dense(TOP_LIMIT // 8, -8), f"output channel 3 has Σ|w| = {TOP_LIMIT:,}; every fourth channel needs below"),
+    "bias": (dense(8, 3, biases=WIDE), "output channel 2 has a bias of 16,77"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_refusals_say_why(what: str) -> None:
+    case, words = REFUSALS[what]
+    graph = case.graph(Numerics.LITERT)
+    calls = lower(graph, CORES["cortex-m4f"], Wishes(chosen={graph.nodes[0].name: DSP}))
+    assert DSP not in kernels_of(calls).values()
+    [kernel] = [kernel for kernel in ALL if kernel.name == DSP]
+    assert words in (kernel.why_not(Site(graph, graph.nodes[0])) or "")
+
+
+@pytest.mark.parametrize(("core", "aim"), [("cortex-m4f", "speed"), ("cortex-m0plus", "size")])
+def test_weights_that_fit_are_packed_unless_they_are_to_stay_bytes(core: str, aim: str) -> None:
+    found = {}
+    for value in (7, 8):
+        graph = dense(64, value, units=96, weights=np.full((96, 64), value, np.int8)).graph(Numerics.LITERT)
+        for asked in (False, True):
+            [call] = plan(graph, CORES[core], Goals(aim=aim, dense=asked, fusion=False)).calls.calls
+            found[value, asked] = call.encoding, call.bits
+    assert found.pop((7, False)) == ("int4", 4)
+    assert set(found.values()) == {("", 8)}
+
+
+def test_four_bits_take_half_the_bytes() -> None:
+    graph, core = dense(640, 6).graph(Numerics.LITERT), CORES["cortex-m4f"]
+    sizes = []
+    for kernel in (DSP, "conv_2d_s8_vector"):
+        [call] = lower(graph, core, Wishes(chosen={graph.nodes[0].name: kernel})).calls
+        assert call.kernel == kernel
+        sizes.append(sum(constant.size for constant in call.constants))
+    assert sizes[0] <= 0.52 * sizes[1]

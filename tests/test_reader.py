@@ -194,30 +194,28 @@ def test_real_networks(name: str, operators: int, shape: tuple[int, ...]) -> Non
 @needs_real
 @pytest.mark.models
 @pytest.mark.parametrize("path", sorted(REAL.glob("*/*.tflite")), ids=lambda path: path.stem)
-def test_real_networks_with_a_way_out(path: Path) -> None:
-    expected = {"int4": "INT4 weights are not supported yet", "binary": "custom operator 'Lce"}
-    text = "\n".join(sentences(load(path)))
-    stored_sparse = path.stem in ("ad_sp16", "kws_sp4d")
-    assert expected.get(path.parent.name, "stored sparse" if stored_sparse else "") in text
-    assert bool(text) == (path.parent.name != "sparse" or stored_sparse)
+def test_compressed_networks(path: Path) -> None:
+    assert sentences(load(path)) == []
 
 
 # Single features.
 
 
-def test_int4_is_unpacked_to_the_values_that_litert_computes_with() -> None:
-    """The same weights as INT4 and as INT8 give the same outputs; an odd row makes rows run on across bytes."""
+@pytest.mark.parametrize("bits", [4, 2])
+def test_parts_of_bytes_are_the_values_that_litert_computes_with(bits: int) -> None:
+    """The same weights as INT4 or INT2 and as INT8 give the same outputs; an odd row makes rows run on across bytes."""
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     rng = np.random.default_rng(0)
-    weights = rng.integers(-8, 8, (3, 5), np.int8)
+    weights = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (3, 5), np.int8)
     outputs = []
-    for kind in ("INT4", "INT8"):
-        model = ModelBuilder("int4")
+    for kind in (f"INT{bits}", "INT8"):
+        model = ModelBuilder("parts")
         model.tensor("input", (1, 5), scales=0.1, zero_points=3)
         model.tensor("weights", (3, 5), kind, scales=0.1, data=weights)
         model.tensor("output", (1, 3), scales=0.1)
         model.operator("FULLY_CONNECTED", ["input", "weights", None], ["output"], options={})
         file = read(model.inputs("input").outputs("output"))
+        assert sentences(file) == []
         np.testing.assert_array_equal(tensors(file)["weights"].values, weights)
         judge = litert.Interpreter(
             model_content=model.build(), experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF
@@ -256,7 +254,7 @@ def test_names_are_filled_and_made_unique() -> None:
     assert [(o.inputs, o.outputs) for o in main.operators] == [(("tensor_0",), ("x",)), (("x",), ("x_2",))]
 
 
-def test_int4_odd_count_runs_on_across_bytes() -> None:
+def test_parts_of_bytes_elsewhere_than_in_weights() -> None:
     values = np.array([[-8, 7, 1], [0, -1, 3], [5, -7, 2]], np.int8)
     model = small()
     model.tensor("weights", values.shape, "INT4", scales=1.0, data=values)
@@ -264,7 +262,19 @@ def test_int4_odd_count_runs_on_across_bytes() -> None:
     file = read(model)
     np.testing.assert_array_equal(tensors(file)["weights"].values, values)
     assert file.subgraphs[0].details["weights"].type == "INT4"
-    assert "INT4" in sentences(file)[0]
+    assert (
+        "INT4, which is read as the weights of CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED only" in sentences(file)[0]
+    )
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("INT4", 8), ("INT2", 4)])
+def test_parts_of_bytes_that_are_too_few(kind: str, wanted: int) -> None:
+    model = small()
+    model.tensor("weights", (3, 5), kind, scales=0.1, data=bytes(wanted - 1))
+    model.operator("FULLY_CONNECTED", ["input", "weights", None], ["output"], options={})
+    assert (
+        f"'weights' ({kind.lower()}): the data has {wanted - 1} bytes instead of {wanted}" in sentences(read(model))[0]
+    )
 
 
 def test_buffers_behind_the_flatbuffer() -> None:

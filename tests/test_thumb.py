@@ -253,7 +253,7 @@ def test_wait_states_come_with_each_jump() -> None:
 
 def test_rough_estimates_say_so() -> None:
     rough = {name for name, table in COST_TABLES.items() if "roughly" in cost_source(table)}
-    assert rough == {"cortex-m7", "cortex-m33"}
+    assert rough == {"cortex-m7", "cortex-m33", "cortex-m55"}
 
 
 def test_a_taken_branch_costs_the_refill_of_its_kind() -> None:

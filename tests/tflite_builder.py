@@ -85,11 +85,11 @@ def _vector(builder: flatbuffers.Builder, flags: Any, values: Sequence[Any]) -> 
     return int(builder.CreateNumpyVector(np.asarray(values, dtype)))
 
 
-def pack_int4(values: ArrayLike) -> bytes:
-    """Two values a byte, the low half first."""
-    flat = np.asarray(values, np.int8).reshape(-1)
-    halves = np.append(flat, np.zeros(flat.size % 2, np.int8)).reshape(-1, 2) & 15
-    return (halves[:, 0] | halves[:, 1] << 4).astype(np.uint8).tobytes()
+def pack(values: ArrayLike, bits: int) -> bytes:
+    """Several values a byte, the lowest bits first."""
+    flat, each = np.asarray(values, np.int64).reshape(-1), 8 // bits
+    parts = np.pad(flat, (0, -flat.size % each)).reshape(-1, each) & (2**bits - 1)
+    return (parts << np.arange(0, 8, bits)).sum(axis=1).astype(np.uint8).tobytes()
 
 
 class ModelBuilder:
@@ -144,8 +144,8 @@ class ModelBuilder:
         """The number of a new buffer with `data`, which is bytes already or values of the type `kind`."""
         if isinstance(data, bytes):
             stored = data
-        elif kind == "INT4":
-            stored = pack_int4(data)
+        elif kind in ("INT4", "INT2"):
+            stored = pack(data, int(kind[3:]))
         else:
             stored = np.ascontiguousarray(data, kind.lower()).tobytes()
         self._buffers.append({"data": stored})

@@ -139,9 +139,13 @@ def operators_markdown() -> str:
 
 def boards_markdown() -> str:
     """The README's board table."""
-    lines = ["| board | part | core | flash KB | RAM KB | embedded emulator | real hardware |", "|---" * 7 + "|"]
-    lines += [
-        f"| `{b.name}` | {b.mcu} | {b.core.name} | {b.flash.size // 1024} | {b.ram.size // 1024} | yes | not tried |"
+    head = ("board", "part", "core", "flash KB", "RAM KB", "embedded emulator", "Renode", "QEMU", "real hardware")
+    rows = [
+        (
+            *(f"`{b.name}`", b.mcu, b.core.name, str(b.flash.size // 1024), str(b.ram.size // 1024)),
+            *("yes", "yes" if b.renode else "no", f"`{b.qemu.machine}`" if b.qemu else "no", "not tried"),
+        )
         for b in boards()
     ]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"

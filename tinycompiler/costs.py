@@ -16,7 +16,7 @@ from pathlib import Path
 from tinycompiler.board import Core
 from tinycompiler.graph import Graph, Node
 
-LIKE = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
+LIKE = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4", "cortex-m55": "cortex-m4"}
 """Cores that have the instructions of another, whose figures are taken for want of own ones."""
 
 

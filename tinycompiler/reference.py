@@ -11,6 +11,7 @@ oneself proves less.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from importlib.util import find_spec
 from io import StringIO
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinycompiler.errors import JudgeError, ModelError
-from tinycompiler.graph import Graph
+from tinycompiler.graph import Graph, Node
 from tinycompiler.ops import (
     Add,
     ArgMax,
@@ -30,6 +31,10 @@ from tinycompiler.ops import (
     DynamicFullyConnected,
     FullyConnected,
     HardSwish,
+    LceBconv2d,
+    LceBMaxPool2d,
+    LceDequantize,
+    LceQuantize,
     LogSoftmax,
     Maximum,
     MaxPool2D,
@@ -51,7 +56,7 @@ from tinycompiler.ops import (
 )
 from tinycompiler.ops.movement import Movement
 from tinycompiler.readers.file import File
-from tinycompiler.readers.flatbuffer import with_outputs
+from tinycompiler.readers.flatbuffer import with_operators, with_outputs
 from tinycompiler.readers.signatures import as_judged
 from tinycompiler.tensor import Array, DType
 
@@ -78,12 +83,19 @@ AS_TFLM: tuple[type[Op], ...] = (
 """What tflite_runtime 2.14 computes as TensorFlow Lite Micro does, on all cases of `tests.draws`."""
 
 
+UNJUDGED: tuple[type[Op], ...] = (LceBconv2d, LceBMaxPool2d, LceDequantize, LceQuantize)
+"""Operators that none of these interpreters has: tests hold our reference for them to stored answers."""
+
+
 def reference(file: File, graph: Graph, *, layers: bool) -> Reference:
     """The best judge there is for the graph's numerics; `graph` is what was read from the model `file`.
 
     With `layers`, intermediate tensors can be asked for too. Raises ModelError when the judge refuses the file, and
-    JudgeError when only another profile's is there.
+    JudgeError when only another profile's is there. Operators that no judge has are computed by our own reference, from
+    what the judge says of the others.
     """
+    if any(isinstance(node.op, UNJUDGED) for node in graph.nodes):
+        return _mixed(file, graph)
     data, index = as_judged(file), {t.name: i for i, t in enumerate(file.subgraphs[0].tensors)}
     match graph.numerics, *(bool(find_spec(name)) for name in ("ai_edge_litert", "tflite_micro", "tflite_runtime")):
         case Numerics.LITERT, True, _, _:
@@ -97,8 +109,11 @@ def reference(file: File, graph: Graph, *, layers: bool) -> Reference:
             return _TfLiteMicro(data, index, graph, layers)
         case Numerics.TFLM, _, _, True:
             why = _why_not_runtime(graph)
-            return _Numpy(graph, why) if why else _LiteRt("tflite-runtime", data, index, graph, layers)
-    return _Numpy(graph, f"{JUDGES[graph.numerics]} is not installed")
+            if why:
+                return _Numpy(graph, f"{why}: pip install {JUDGES[graph.numerics]}")
+            return _LiteRt("tflite-runtime", data, index, graph, layers)
+    wanted = JUDGES[graph.numerics]
+    return _Numpy(graph, f"{wanted} is not installed: pip install {wanted}")
 
 
 ABORTS = 1 << 28
@@ -226,7 +241,7 @@ class _TfLiteMicro:
 class _Numpy:
     def __init__(self, graph: Graph, why: str) -> None:
         self.graph = graph
-        self.name = f"tinycompiler's own numpy reference ({why}: pip install {JUDGES[graph.numerics]})"
+        self.name = f"tinycompiler's own numpy reference ({why})"
         self.state: dict[str, Array] = {}
 
     def reset(self) -> None:
@@ -236,6 +251,49 @@ class _Numpy:
         values = self.graph.evaluate({**dict(zip(self.graph.inputs, inputs, strict=True)), **self.state})
         self.state = {s.tensor: values[s.next] for s in self.graph.states}
         return {name: values[name] for name in wanted}
+
+
+def _mixed(file: File, graph: Graph) -> Reference:
+    """Of a graph with operators that no judge has; the others are judged where that is possible."""
+    own = tuple(node for node in graph.nodes if isinstance(node.op, UNJUDGED))
+    names = ", ".join(dict.fromkeys(node.op.name for node in own))
+    if len(own) == len(graph.nodes) or graph.states:
+        return _Numpy(graph, f"no interpreter has {names} as specified; compare with stored answers by --expect")
+    main, made = file.subgraphs[0], [name for node in own for name in node.outputs]
+    index = {t.name: i for i, t in enumerate(main.tensors)}
+    rest = replace(graph, inputs=(*graph.inputs, *made)).with_nodes(n for n in graph.nodes if n not in own)
+    kept = [i for i, o in enumerate(main.operators) if set(o.outputs).isdisjoint(made)]
+    data = with_operators(as_judged(file), kept, [index[name] for name in rest.inputs])
+    judge = reference(replace(file, data=data, first=0), rest, layers=True)
+    return _Mixed(graph, own, judge, f"{judge.name}; {names} by tinycompiler's own, compare with --expect")
+
+
+class _Mixed:
+    """A judge to whom the outputs of some nodes, our `own`, are inputs; it runs again when they are known."""
+
+    def __init__(self, graph: Graph, own: Sequence[Node], judge: Reference, name: str) -> None:
+        self.graph, self.own, self.judge, self.name = graph, own, judge, name
+
+    def reset(self) -> None:
+        self.judge.reset()
+
+    def __call__(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        graph = self.graph
+        known = {name: t.data for name, t in graph.tensors.items() if t.data is not None}
+        known |= dict(zip(graph.inputs, inputs, strict=True))
+        made = {t.name: np.zeros(t.shape, t.dtype.numpy) for node in self.own for t in graph.outputs_of(node)}
+        for node in self.own:
+            known |= self._judged(inputs, made, [name for name in node.inputs if name not in known])
+            values = [known[name] for name in node.inputs]
+            found = node.op.evaluate(graph.inputs_of(node), graph.outputs_of(node), values, graph.numerics)
+            made |= zip(node.outputs, found, strict=True)
+            known |= made
+        known |= self._judged(inputs, made, [name for name in wanted if name not in known])
+        return {name: known[name] for name in wanted}
+
+    def _judged(self, inputs: Sequence[Array], made: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
+        """What the judge says of tensors that hang on nothing that is not made yet."""
+        return self.judge([*inputs, *made.values()], wanted) if wanted else {}
 
 
 @contextmanager

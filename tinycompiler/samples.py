@@ -50,6 +50,8 @@ class Sample:
     """Of values and outputs: same, any pair, to bool, bool, or chosen by bool."""
     weights: tuple[Shape, ...] = ()
     constant: bool = False
+    constants: tuple[Tensor, ...] = ()
+    """That follow the values, other than `weights`."""
     note: str = ""
     """What tells it from other samples of the operator."""
 
@@ -95,6 +97,7 @@ class Sample:
             is_constant = self.constant and i == len(kinds) - 1
             data = np.ones(shape, kind.numpy) if is_constant else None
             yield _tensor(f"x{i}", shape, kind, quantization, data)
+        yield from self.constants
         if self.weights:
             weights, bias = self.weights
             scale = quantization.scales[0] if quantization else 1.0
@@ -120,6 +123,20 @@ def _moved(op: Op, source: Shape, target: Shape) -> tuple[Sample, ...]:
 def _weighted(op: Op, weights: Shape, target: Shape, source: Shape = IMAGE) -> tuple[Sample, ...]:
     channels = target[-1]
     return (Sample(op, (source,), (target,), weights=(weights, (channels,))),)
+
+
+def _constant(name: str, shape: Shape, kind: DType) -> Tensor:
+    return Tensor(name, shape, kind, None, np.zeros(shape, kind.numpy))
+
+
+def _binary_convolutions() -> tuple[Sample, ...]:
+    op, x, filters = ops.LceBconv2d(_WINDOW, 32), (1, 4, 4, 1), _constant("filter", (4, 2, 2, 1), DType.INT32)
+    bits = (filters, _constant("threshold", (4,), DType.INT32))
+    values = (filters, *(_constant(name, (4,), DType.FLOAT32) for name in ("multiplier", "bias")))
+    return (
+        Sample(op, (x,), ((1, 3, 3, 1),), "any pair", constants=bits, note="to bits"),
+        Sample(op, (x,), ((1, 3, 3, 4),), "any pair", constants=values, note="to values"),
+    )
 
 
 _WINDOW = Window((2, 2))
@@ -166,6 +183,10 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "GREATER_EQUAL": _two(ops.GreaterEqual(), types="to bool"),
         "HARD_SWISH": (Sample(ops.HardSwish()),),
         "L2_NORMALIZATION": (Sample(ops.L2Normalization()),),
+        "LceBMaxPool2d": _moved(ops.LceBMaxPool2d(_WINDOW), IMAGE, (1, 3, 3, 4)),
+        "LceBconv2d": _binary_convolutions(),
+        "LceDequantize": (Sample(ops.LceDequantize(4), ((1, 4, 4, 1),), (IMAGE,), "any pair"),),
+        "LceQuantize": (Sample(ops.LceQuantize(), (IMAGE,), ((1, 4, 4, 1),), "any pair"),),
         "LEAKY_RELU": (Sample(ops.LeakyRelu(0.1)),),
         "LESS": _two(ops.Less(), types="to bool"),
         "LESS_EQUAL": _two(ops.LessEqual(), types="to bool"),

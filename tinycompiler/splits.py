@@ -73,7 +73,7 @@ def _pairs(graph: Graph) -> Iterator[Pair]:
 
 def _is_plain(graph: Graph, node: Node) -> bool:
     """Whether it is an int8 layer of one batch."""
-    if not isinstance(node.op, FullyConnected):
+    if not isinstance(node.op, FullyConnected) or node.op.sparse:  # its sums are rounded otherwise
         return False
     (x, weights), y = graph.inputs_of(node)[:2], graph.outputs_of(node)[0]
     return x.dtype is y.dtype is DType.INT8 and not x.is_constant and x.elements == weights.shape[1]

@@ -17,6 +17,7 @@ from tinycompiler.kernels.conv_int4 import ConvInt4
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.kernels.conv_pixels import ConvPixels
 from tinycompiler.kernels.conv_scalar import ConvScalar
+from tinycompiler.kernels.conv_signs import ConvSigns
 from tinycompiler.kernels.conv_vector import ConvDot, ConvVector
 from tinycompiler.kernels.convolution import ConvDsp
 from tinycompiler.kernels.depthwise import DepthwiseDsp, DepthwiseScalar
@@ -34,6 +35,7 @@ from tinycompiler.kernels.int16_values import (
     Rescale,
     SoftmaxScalar16,
 )
+from tinycompiler.kernels.lanes_int4 import LanesInt4
 from tinycompiler.kernels.matmul import MatMul
 from tinycompiler.kernels.movement import Rearrange
 from tinycompiler.kernels.normalization import L2NormalizationScalar, LogSoftmaxScalar
@@ -69,7 +71,9 @@ KERNELS: tuple[Kernel, ...] = (
     ConvBlocks(),
     ConvDeltas(),
     ConvDsp(),
+    LanesInt4(),
     ConvLanes(),
+    ConvSigns(),
     ConvPixels(),
     ConvScalar(),
     GroupedDsp(),

@@ -9,8 +9,8 @@ that a layer of few taps cannot hide (0.44 per product of a 3x3 on 32 channels, 
 cost nothing here: counting begins at 2^n - 1 - threshold, so that bit n of the count is the answer for 32 channels, and
 already where the packed output wants it.
 
-Values as output: twice a count goes through one multiplication, an addition and a shift with rounding, whose numbers are
-searched here for each channel and proved on every count that can occur, so that no float is computed on the device.
+Values as output: twice a count goes through one multiplication, an addition and a shift with rounding, whose numbers
+are searched here for each channel and proved on every count that can occur, so that no float is computed on the device.
 Where a channel has no such numbers, the layer takes a table of its values.
 """
 
@@ -20,7 +20,17 @@ from math import prod
 
 import numpy as np
 
-from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, round_up, window_fields
+from tinycompiler.kernels.base import (
+    Constant,
+    Context,
+    Field,
+    Invocation,
+    Kernel,
+    Lowered,
+    Site,
+    round_up,
+    window_fields,
+)
 from tinycompiler.kernels.order import by_windows
 from tinycompiler.ops import LceBconv2d
 from tinycompiler.ops.base import Ints
@@ -92,9 +102,6 @@ class Bconv(Kernel):
         most = PLANES - 1 if bits else VALUE_PLANES - 1
         if sizes.last > most:
             return f"sums of {sizes.taps * sizes.depth:,} products have more than {most} bits"
-        scratch = self.scratch(sizes)
-        if site.limit is not None and scratch > site.limit:
-            return f"the bits under a pixel take {scratch} bytes of scratch, and the arena's budget leaves {site.limit:,}"
         if site.outputs[0].dtype is DType.INT8 and lines(site) is None and table_of(site).size > LARGEST_TABLE:
             return f"its values have no formula, and their table takes {table_of(site).size:,} bytes"
         return None
@@ -210,7 +217,8 @@ def _begin(thresholds: Array, last: int) -> Array:
 
 def _joined(bits: Ints) -> Array:
     """(n, 32) bits to n words."""
-    return (bits << np.arange(LANES)).sum(axis=1).astype(np.uint32)
+    words: Array = (bits << np.arange(LANES)).sum(axis=1).astype(np.uint32)
+    return words
 
 
 def table_of(site: Site) -> Array:

@@ -61,7 +61,12 @@ class LceDequantizeScalar(Kernel):
         assert isinstance(site.op, LceDequantize)
         channels = y.shape[-1]
         plus, minus = (int(v) for v in site.op.images(y))
-        fields: dict[str, Field] = {"pixels": y.elements // channels, "channels": channels, "plus": plus, "minus": minus}
+        fields: dict[str, Field] = {
+            "pixels": y.elements // channels,
+            "channels": channels,
+            "plus": plus,
+            "minus": minus,
+        }
         context = BitsContext(C_TYPES[y.dtype], True, channels % 32 == 0)
         floats = "single" if y.dtype is DType.FLOAT32 else ""
         return Lowered((), context, (Invocation((x.name, y.name), fields),), floating_point=floats)

@@ -1,7 +1,7 @@
 """CONV_2D and FULLY_CONNECTED whose weights are all within -8 and 7, in four bits each, on cores with DSP.
 
 A half-word h = a + 16·b + 256·c + 4096·d holds the weights of four output channels, so one load brings eight of them.
-Nothing is unpacked: h is multiplied as it is and, three times masked, with 12, 8 and 4 of its bits. Each sum of products
+Nothing is unpacked: h is multiplied as it is and, three times masked, with 12, 8 and 4 of its bits. Each of these sums
 has one channel more than the next, 4096, 256 or 16 times as large: S_d = (H - P3) / 4096, S_c = (P3 - P2) / 256, and so
 on, exactly, since sums may wrap and the differences fit. That takes |S_d| < 2^19, which is proved here from Σ|w|.
 
@@ -38,6 +38,11 @@ def is_raised(r: Requantization) -> bool:
     return r.rounding == "once" and bool((r.shift[~r.constant] < 1).any())
 
 
+def is_shared(r: Requantization) -> bool:
+    """Whether all channels have the same multiplier, as of weights with one scale."""
+    return not r.constant.any() and bool((r.multiplier == r.multiplier[0]).all())
+
+
 def fits_nibbles(weights: Array) -> bool:
     """Whether four bits hold every weight."""
     return bool(weights.min(initial=0) >= LOWEST and weights.max(initial=0) <= HIGHEST)
@@ -67,17 +72,20 @@ class ConvInt4(ConvDsp):
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         [r] = requantizations
-        return f"s4_{r.kind}{'raised' * is_raised(r)}"
+        forms = {"raised": is_raised(r), "shared": is_shared(r)}
+        return "_".join(["s4", r.kind, *(form for form, applies in forms.items() if applies)])
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
         """Per four channels: for every four taps the half-words (0,2), (1,3); of each channel M and bias · 256 +
-        shift - 1, the shift of what is held.
+        shift - 1, the shift of what is held; where all share M, once M, and then the others.
         """
         weights, *ends = pad_channels(weights, r, zero_point, clamp)
-        more = -len(weights) % 4
-        bias, multiplier, shift = (np.pad(end, (0, more), constant_values=1) for end in ends)
-        held = shift + RAISED * tile.endswith("raised")
-        tails = np.stack([multiplier, bias * 256 + held - 1], axis=1).reshape(len(bias) // 4, -1)
+        bias, multiplier, shift = (np.pad(end, (0, -len(end) % 4), constant_values=1) for end in ends)
+        each = (bias * 256 + shift - 1 + RAISED * is_raised(r)).reshape(-1, 4)
+        if is_shared(r):
+            tails = np.column_stack([np.full(len(each), multiplier[0]), each])
+        else:
+            tails = np.stack([multiplier.reshape(-1, 4), each], axis=2).reshape(len(each), -1)
         return np.column_stack([nibbles(weights), words(tails)]).astype(np.uint32).ravel()
 
 

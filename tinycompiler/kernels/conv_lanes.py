@@ -9,6 +9,7 @@ where the input's bytes lie that way already, the input itself. Outputs are scal
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,6 +55,10 @@ class LanesContext(Context):
     fours: bool
     """Output channels are a multiple of four."""
     clamped: bool
+    tile: str = "lanes"
+    """Whose inner loop it is."""
+    rest: int = 0
+    """Taps behind the last four, where those of a column that are none must be 0."""
     rowwise: bool = False
     """One row of outputs, from row pointers."""
 
@@ -68,6 +73,10 @@ class ConvLanes(DenseKernel):
 
     name = "conv_2d_s8_lanes"
     template = "conv_lanes"
+    tile: ClassVar[str] = "lanes"
+    """The inner loop."""
+    zeroed: ClassVar[bool] = False
+    """Whether values of a column that are no taps must be 0."""
 
     def why_not(self, site: Site) -> str | None:
         g = geometry(site)
@@ -99,8 +108,10 @@ class ConvLanes(DenseKernel):
             kernel_height=g.window.kernel[0],
             fours=g.out_c % 4 == 0,
             clamped=not clamp.is_natural,
+            tile=self.tile,
+            rest=g.taps % 4 if self.zeroed else 0,
         )
-        stream = pack(weights, requantization(site, weights, clamp), products)
+        stream = self.pack(weights, requantization(site, weights, clamp), products)
         fields = {"stream": Constant(stream), **geometry_fields(g, x.zero_point)}
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
@@ -113,13 +124,31 @@ class ConvLanes(DenseKernel):
             inner=(
                 "wide" if wide else "column",
                 f"products:{products.form}",
-                f"lanes:{'wide' if wide else 'narrow'}_{products.form}",
+                f"{self.tile}:{'wide' if wide else 'narrow'}_{products.form}",
             ),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(g.taps, 4) * (4 if wide else 1) * gathered,
             order=order,
         )
+
+    def pack(self, weights: Ints, r: Requantization, products: ShortProducts) -> Array:
+        """Per four channels: T of both pairs, H of both; the weights' words; each channel's requantization."""
+        channels = len(weights)
+        padded = np.zeros((max(channels, 4), round_up(weights.shape[1], 4)), np.int64)
+        padded[:channels, : weights.shape[1]] = weights
+        bias = np.zeros(len(padded), np.int64)
+        bias[:channels] = r.bias
+        groups = quads(len(padded))
+        first, second = bias[groups][:, 0::2], bias[groups][:, 1::2]
+        tails = products.stream(np.minimum(groups, channels - 1).ravel()).reshape(len(groups), -1)
+        columns = [words(first + (second << 16)), words(second), self.lanes(padded[groups]), tails]
+        return np.column_stack(columns).astype(np.uint32).ravel()
+
+    def lanes(self, fours: Ints) -> Array:
+        """Weights (groups, four channels, taps) as words: for every two taps two of either pair."""
+        pairs = fours.reshape(len(fours), 2, 2, -1, 2)  # (four, pair, channel, two taps, tap)
+        return words((pairs[:, :, 0] + (pairs[:, :, 1] << 16)).transpose(0, 2, 1, 3).reshape(len(fours), -1))
 
     def lower_row(self, site: Site) -> Lowered | None:
         lowered = self.lower(site)
@@ -154,22 +183,3 @@ def lanes_why_not(weights: Ints) -> str | None:
         channel = int(np.argmax(paired.any(axis=1)))
         return f"two taps of output channel {channel} are -128, outside TFLite's symmetric range: 2^15 is no int16"
     return None
-
-
-def pack(weights: Ints, r: Requantization, products: ShortProducts) -> Array:
-    """Per four channels: T of both pairs, H of both; for every two taps two words of either pair; each channel's
-    requantization.
-    """
-    channels, taps = weights.shape
-    padded = np.zeros((max(channels, 4), round_up(taps, 4)), np.int64)
-    padded[:channels, :taps] = weights
-    bias = np.zeros(len(padded), np.int64)
-    bias[:channels] = r.bias
-    groups = quads(len(padded))
-    pairs = padded[groups].reshape(len(groups), 2, 2, -1, 2)  # (four, pair, channel, two taps, tap)
-    lanes = (pairs[:, :, 0] + (pairs[:, :, 1] << 16)).transpose(0, 2, 1, 3).reshape(len(groups), -1)
-    first, second = bias[groups][:, 0::2], bias[groups][:, 1::2]
-    tails = products.stream(np.minimum(groups, channels - 1).ravel()).reshape(len(groups), -1)
-    columns = [words(first + (second << 16)), words(second), words(lanes), tails]
-    stream: Array = np.column_stack(columns).astype(np.uint32).ravel()
-    return stream

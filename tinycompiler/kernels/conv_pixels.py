@@ -32,6 +32,8 @@ class PixelsContext(Context):
     clamped: bool
     rowwise: bool = False
     """One row of outputs, from row pointers."""
+    signs: bool = False
+    """Weights are signs: see kernels/conv_signs.py."""
 
 
 class ConvPixels(DenseKernel):

@@ -224,8 +224,9 @@ class ConvKernel(DenseKernel):
             }
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
+        real = ("real",) * (r.rounding == "real")
         return Lowered(
-            inner=("requantize", *(("real",) * (r.rounding == "real")), "column", *self.shapes, f"{self.header}:{tile}"),
+            inner=("requantize", *real, "column", *self.shapes, f"{self.header}:{tile}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
@@ -260,7 +261,7 @@ class ConvDsp(ConvKernel):
     name = "conv_2d_s8_dsp"
     isa = "dsp"
     pixels = 2
-    shapes = ("tile_shape",)
+    shapes: ClassVar[tuple[str, ...]] = ("tile_shape",)
 
     def why_not(self, site: Site) -> str | None:
         g = geometry(site)

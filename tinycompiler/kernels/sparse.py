@@ -92,7 +92,9 @@ class Form:
         size = steps.weights.size + steps.distance.size
         if size >= weights.size:
             zeros = (weights == 0).mean()
-            return f"{zeros:.0%} of its weights are zero: {self.encoding} take {size:,} bytes instead of {weights.size:,}"
+            return (
+                f"{zeros:.0%} of its weights are zero: {self.encoding} take {size:,} bytes instead of {weights.size:,}"
+            )
         counts = steps.counts(len(weights))
         if counts.max() > MOST * self.unit:
             channel, most = int(np.argmax(counts)), MOST * self.unit

@@ -35,7 +35,8 @@ def packed(negative: Array) -> Array:
     spare = [*(((0, 0),) * (negative.ndim - 1)), (0, words_of(channels) * LANES - channels)]
     bits = np.pad(negative.astype(bool), spare).reshape(*negative.shape[:-1], -1, LANES)
     values = (bits.astype(np.uint64) << np.arange(LANES, dtype=np.uint64)).sum(axis=-1)
-    return values.astype(np.uint32).view(np.int32)
+    words: Array = values.astype(np.uint32).view(np.int32)
+    return words
 
 
 def unpacked(words: Array, channels: int) -> Ints:
@@ -92,7 +93,7 @@ class LceQuantize(Op):
 
 @dataclass(frozen=True)
 class LceDequantize(Op):
-    """x (..., words) -> (..., channels) of +1 and -1 in float32, of what is nearest to them in int8, or of +1 is true."""
+    """x (..., words) -> (..., channels): +1 and -1 in float32, what is nearest to them in int8, or whether it is +1."""
 
     name: ClassVar[str] = "LceDequantize"
     channels: int
@@ -267,4 +268,5 @@ class LceBconv2d(Op):
             for bits, w in zip(np.split(patches, groups, axis=5), np.split(filters, groups), strict=True)
         ]
         outside = (1 - inside).sum(axis=(3, 4, 5))[..., None] * (depth // 2)
-        return np.concatenate(parts, axis=3).astype(np.int64) + outside
+        differing: Ints = np.concatenate(parts, axis=3).astype(np.int64) + outside
+        return differing

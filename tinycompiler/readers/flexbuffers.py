@@ -1,8 +1,8 @@
 """A flexbuffer map of integers becomes a dictionary: the options of custom operators.
 
-A flexbuffer is read from its end: the width of the root in bytes, its type, its value. A map is a vector of values, with
-in front of it the distance to the vector of its keys, the width of those, and its length, and behind it a byte of type
-for each value. All distances lead backwards. Whatever a damaged one says, every read lies inside it.
+A flexbuffer is read from its end: the width of the root in bytes, its type, its value. A map is a vector of values,
+with in front of it the distance to the vector of its keys, the width of those, and its length, and behind it a byte of
+type for each value. All distances lead backwards. Whatever a damaged one says, every read lies inside it.
 
 Source of the facts: FlatBuffers' documentation, "FlexBuffers".
 """

@@ -42,7 +42,7 @@ class Nodes:
             if operator.name == "SHAPE":
                 self.tensors[operator.outputs[0]] = self._shape(operator)
             elif operator.name == "DENSIFY":
-                self.tensors[operator.outputs[0]] = sparsity.densified(operator, self.tensors, self.numerics)
+                self._densify(operator)
             else:
                 self._node(operator)
         except Refused as refusal:
@@ -60,6 +60,12 @@ class Nodes:
         if not folded:
             self.nodes.append(node)
             self.makers[node.name] = operator
+
+    def _densify(self, operator: Operator) -> None:
+        """DENSIFY's output as a constant, also where the profile refuses it: what reads it need not say so again."""
+        self.tensors[operator.outputs[0]] = sparsity.densified(operator, self.tensors)
+        if self.numerics is Numerics.TFLM:
+            raise Refused("TensorFlow Lite Micro has no DENSIFY: compile with --numerics litert")
 
     def _shape(self, operator: Operator) -> Tensor:
         """SHAPE's output as a constant: every shape is known."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycompiler.ops import FullyConnected, Numerics, Op
+from tinycompiler.ops import FullyConnected, Op
 from tinycompiler.ops.base import Ints
 from tinycompiler.readers.constants import stored_bytes, unpacked
 from tinycompiler.readers.file import Operator, Subgraph
@@ -35,7 +35,7 @@ class Lie(Exception):
 
 
 def blocks_of(parameters: Mapping[str, Any]) -> str:
-    """"1x16" for a matrix in blocks as FULLY_CONNECTED reads them, "other" for anything else."""
+    """ "1x16" for a matrix in blocks as FULLY_CONNECTED reads them, "other" for anything else."""
     axes = parameters["dim_metadata"]
     formats = tuple(axis["format"] for axis in axes)
     is_read = parameters["traversal_order"] == (0, 1, 2) and parameters["block_map"] == (1,)
@@ -116,11 +116,9 @@ def _numbers(vector: tuple[str, Mapping[str, Any]] | None) -> Ints:
     return np.array(vector[1].get("values", ()) if vector else (), np.int64)
 
 
-def densified(operator: Operator, tensors: Mapping[str, Tensor], numerics: Numerics) -> Tensor:
+def densified(operator: Operator, tensors: Mapping[str, Tensor]) -> Tensor:
     """DENSIFY's output as a constant; Refused where nothing says what it would be."""
     source = tensors[operator.inputs[0] or ""]
-    if numerics is Numerics.TFLM:
-        raise Refused("TensorFlow Lite Micro has no DENSIFY: compile with --numerics litert")
     if len(operator.outputs) != 1 or tensors[operator.outputs[0]].shape != source.shape:
         raise Refused(f"it makes another shape of '{source}'; the file is inconsistent")
     y = tensors[operator.outputs[0]]

@@ -41,9 +41,7 @@ WAYS_OUT: Mapping[tuple[str, ...], str] = MappingProxyType(
         ("Flex",): (
             "take tf.lite.OpsSet.SELECT_TF_OPS out of converter.target_spec.supported_ops and replace the layer"
         ),
-        ("Lce",): (
-            "convert with larq-compute-engine 0.16, whose operators are LceQuantize, LceBconv2d, LceBMaxPool2d, LceDequantize"
-        ),
+        ("Lce",): ("convert with larq-compute-engine 0.16, of which all operators are supported"),
     }
 )
 """By how the names of operators begin."""
