@@ -39,7 +39,9 @@ PLATFORM, SCRIPT, IMAGE, LOG = "board.repl", "run.resc", "firmware.elf", "renode
 SLICES = 200
 VERSION_SECONDS = 60.0
 
-_SCRIPT_ERROR = re.compile(r"There was an error executing command|^\s*Error E\d+:")
+_SCRIPT_ERROR = re.compile(
+    r"There was an error executing command|No such command or device|Bad parameters for command|^\s*Error E\d+:"
+)
 _ABORT = re.compile(r"CPU abort(?: \[PC=0x([0-9A-Fa-f]+)\])?")
 _ACCESS = re.compile(
     r"\[[\w.]*cpu: 0x([0-9A-Fa-f]+)\].*?(Read|Write)\w* \w+ non existing peripheral at 0x([0-9A-Fa-f]+)"

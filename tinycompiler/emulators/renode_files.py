@@ -196,8 +196,9 @@ def workflow(board: Board, name: str) -> str:
         "    runs-on: ubuntu-latest",
         "    steps:",
         "      - uses: actions/checkout@v4",
-        "      - uses: antmicro/renode-test-action@v4.0.0",
+        "      - uses: antmicro/renode-test-action@v5",
         "        with:",
+        "          renode-revision: v1.16.1",
         f"          tests-to-run: renode/{name}.robot",
         "",
     ]
