@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,3 +89,10 @@ def test_progress_is_told() -> None:
     seen: list[tuple[int, int]] = []
     run(program.elf, program.board, emulator="qemu", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_side_by_side() -> None:
+    program = linked(DIGITS, M33)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: program.run("qemu"), range(3)))
+    assert runs[0] == runs[1] == runs[2]

@@ -2,7 +2,7 @@
 that say nonsense.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from tests import models_binary
+from tests import models, models_binary
 from tests.commands import REAL, needs_compiler, needs_real, say
 from tests.draws import Case, graph_of
 from tests.models_binary import flexbuffer, lce_bconv_2d, lce_chain
@@ -26,6 +26,7 @@ from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Run, Site, Wishes, lower
 from tinycompiler.kernels.binary import Bconv, BconvContext, lines, table_of
+from tinycompiler.kernels.conv_signs import ConvSigns, magnitudes
 from tinycompiler.lifetimes import lay_out
 from tinycompiler.ops import Conv2D, LceBconv2d, LceBMaxPool2d, LceQuantize, MaxPool2D, Numerics, Op
 from tinycompiler.ops.binary import packed, unpacked
@@ -243,6 +244,97 @@ def test_bits_are_packed_and_unpacked() -> None:
     assert (unpacked(packed(bits), 70) == bits).all()
     assert packed(np.array([[1, 0, 1]])).tolist() == [[5]]
     assert packed(np.ones((1, 32))).tolist() == [[-1]]
+
+
+# int8 values and weights that are signs.
+
+
+def with_signs(make: Callable[..., bytes], size: tuple[int, ...], seed: int = 0, scale: int = 0, **told: Any) -> Case:
+    """Weights of +s or -s, s drawn for each output channel or told."""
+    rng = np.random.default_rng(seed)
+    magnitudes = np.full(size[0], scale) if scale else rng.integers(1, 128, size[0])
+    weights = rng.choice([-1, 1], size) if scale != 128 else np.full(size, -1)
+    scaled = weights * magnitudes.reshape(-1, *(1,) * (len(size) - 1))
+    return Case(make, seed, {"activation": "NONE", "weights": scaled.astype(np.int8), **told})
+
+
+def image_with_signs(filters: int, kernel: tuple[int, int], shape: tuple[int, ...], **told: Any) -> Case:
+    more = {"shape": shape, "filters": filters, "kernel": kernel, **told}
+    return with_signs(models.conv_2d, (filters, *kernel, shape[3]), sum(shape), **more)
+
+
+SIGNED = (
+    image_with_signs(9, (3, 3), (1, 5, 6, 5)),
+    image_with_signs(8, (3, 3), (2, 4, 5, 28)),  # sums of 252 values
+    image_with_signs(3, (3, 3), (1, 4, 4, 57), activation="RELU6"),  # in three pieces of unlike length
+    image_with_signs(17, (1, 1), (1, 3, 3, 64), scale=127),
+    image_with_signs(16, (2, 3), (1, 6, 1, 1), stride=(2, 1)),
+    image_with_signs(4, (3, 1), (1, 7, 5, 3), dilation=(2, 1)),
+    image_with_signs(5, (3, 3), (1, 3, 3, 28), scale=128),  # the greatest sum of one table
+    *(with_signs(models.fully_connected, (u, c), c, shape=(n, c), units=u) for u, c, n in ((1, 3, 1), (9, 256, 3))),
+)
+
+
+def chosen_signs(graph: Graph, spare: int = 0) -> Wishes:
+    names = [node.name for node in graph.nodes]
+    return Wishes(chosen=dict.fromkeys(names, "conv_2d_s1_signs"), spare=dict.fromkeys(names, spare))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numerics", Numerics, ids=lambda numerics: numerics.value)
+def test_signs_on_the_host(numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    graph = merged(SIGNED, numerics)
+    calls = lower(graph, CORES["cortex-m0plus"], chosen_signs(graph, 10_000))
+    assert {(call.kernel, call.encoding, call.bits) for call in calls.calls} == {("conv_2d_s1_signs", "binary", 1)}
+    program = HostProgram(calls, tmp_path)
+    for feeds in trials_of(graph):
+        assert_exact(calls, SIGNED, feeds, program.outputs(feeds))
+    assert "runtime error" not in capfd.readouterr().err
+
+
+@needs_compiler
+@pytest.mark.emulator
+@pytest.mark.parametrize("board", BOARDS[::2])
+def test_signs_on_boards(board: str) -> None:
+    graph = merged(SIGNED, Numerics.LITERT)
+    calls = lower(graph, load(board).core, chosen_signs(graph))
+    trials = trials_of(graph)
+    for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
+        assert_exact(calls, SIGNED, feeds, found)
+
+
+def test_what_signs_take() -> None:
+    """An eighth of the bytes; as much scratch as there is, and a refusal where there is none; and no other weights."""
+    graph = merged([image_with_signs(32, (3, 3), (1, 8, 8, 64))], Numerics.LITERT)
+    [call] = lower(graph, CORES["cortex-m4f"], chosen_signs(graph)).calls
+    bits = 32 * 9 * 64 // 8
+    assert sum(c.size for c in call.constants) == bits + 16 * 32
+    site = Site(graph, graph.nodes[0])
+    kernel = ConvSigns()
+    taken = {kernel.lower(replace(site, spare=spare)).scratch for spare in (0, 4200, 100_000)}
+    assert len(taken) == 3
+    least = 4 * 9 * 64 + 64 + 8 * 32
+    assert kernel.lower(replace(site, limit=least)).scratch == least
+    assert "the arena's budget leaves" in (kernel.why_not(replace(site, limit=least - 1)) or "")
+    assert magnitudes(np.array([[1, -1], [3, 3]])) is not None
+    assert magnitudes(np.array([[1, -1], [3, 2]])) is None
+    assert magnitudes(np.array([[0, 0]])) is None
+
+
+@needs_compiler
+@pytest.mark.emulator
+def test_signs_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    case = image_with_signs(9, (3, 3), (1, 5, 6, 5))
+    graph = replace(case.graph(Numerics.LITERT), name="signs")
+    names = tuple(node.name for node in graph.nodes)
+    wishes = replace(chosen_signs(graph), runs=(names,))
+    calls = lower(graph, load(BOARDS[0]).core, wishes)
+    assert {call.kernel for call in calls.calls} == {"conv_2d_s1_signs"}
+    planned = Planned(calls, lay_out(calls))
+    feeds = {name: rng.integers(-128, 128, graph.tensors[name].shape).astype(np.int8) for name in graph.inputs}
+    [heard] = on_board(planned, BOARDS[0], [feeds])
+    assert not list(differences(graph, feeds, heard))
 
 
 # Speed and memory.

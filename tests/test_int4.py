@@ -9,8 +9,19 @@ import pytest
 
 from tests import models
 from tests.draws import Case
-from tests.programs import HostProgram, assert_exact, board_outputs, groups, kernels_of, merged, trials_of
+from tests.programs import (
+    HostProgram,
+    assert_exact,
+    board_outputs,
+    groups,
+    kernels_of,
+    merged,
+    program_of,
+    trials_of,
+)
 from tinycompiler.board import CORES, Core, load
+from tinycompiler.build import build
+from tinycompiler.emulators import run
 from tinycompiler.kernels import KERNELS as ALL
 from tinycompiler.kernels import Calls, Site, Wishes, lower
 from tinycompiler.kernels.conv_int4 import TOP_LIMIT, nibbles
@@ -190,3 +201,18 @@ def test_four_bits_take_half_the_bytes() -> None:
         assert call.kernel == kernel
         sizes.append(sum(constant.size for constant in call.constants))
     assert sizes[0] <= 0.52 * sizes[1]
+
+
+@pytest.mark.emulator
+def test_instructions_of_a_multiplication() -> None:
+    """With all that gathers, scales and stores: 3x3 of 32 channels, and fully connected from 640 to 128."""
+    rng, board = np.random.default_rng(0), load("nucleo_l4r5zi")
+    image = {"shape": (1, 16, 16, 32), "filters": 32, "kernel": (3, 3), "weights": rng.integers(-7, 8, (32, 3, 3, 32))}
+    row = {"shape": (1, 640), "units": 128, "weights": rng.integers(-7, 8, (128, 640))}
+    tried = [Case(models.conv_2d, 0, image), Case(models.fully_connected, 1, row)]
+    calls = forced(tried, board.core, DSP, Numerics.LITERT)
+    size = sum(calls.graph.tensors[name].bytes for name in calls.graph.inputs)
+    counted = run(build(program_of(calls), board, vectors=[bytes(size)]), board, count=True).node_instructions
+    each = [spent / calls.graph.macs(node) for spent, node in zip(counted, calls.graph.nodes, strict=True)]
+    assert each[0] <= 0.95
+    assert each[1] <= 1.0

@@ -3,12 +3,15 @@
 import stat
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.commands import DIGITS, needs_compiler, say
-from tests.test_emulators import assembly, probe
+from tests.test_emulators import NOTHING, assembly, probe
+from tinycompiler.board import Board
+from tinycompiler.build import Elf
 from tinycompiler.emulators import Run, qemu, run
 from tinycompiler.errors import EmulatorError
 
@@ -41,8 +44,13 @@ def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     assert all(path.suffix == ".log" for path in tmp_path.glob("tinycompiler-*"))
 
 
+@cache
+def linked(body: str, board: str, globals_: str) -> tuple[Elf, Board]:
+    return probe(body, board=board, globals_=globals_)
+
+
 def running(body: str, emulator: str, *, board: str = BOARD, globals_: str = "", wall_seconds: float = 60.0) -> Run:
-    elf, found = probe(body, board=board, globals_=globals_)
+    elf, found = linked(body, board, globals_)
     return run(elf, found, emulator=emulator, wall_seconds=wall_seconds)
 
 
@@ -93,7 +101,7 @@ def test_it_loops_for_ever(emulator: str) -> None:
 @EMULATORS
 def test_it_takes_too_many_instructions(emulator: str) -> None:
     loop = assembly("ldr r0, =300000\n1: subs r0, r0, #1\nbne 1b\nb 2f\n.ltorg\n2: nop")
-    elf, board = probe(loop, board=BOARD)
+    elf, board = linked(loop, BOARD, "")
     with pytest.raises(EmulatorError, match="limit of 100,000 instructions"):
         run(elf, board, emulator=emulator, max_instructions=100_000)
     assert (run(elf, board, emulator=emulator, max_instructions=1_000_000).instructions or 0) > 600_000
@@ -139,7 +147,7 @@ def test_ctrl_c(emulator: str) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    elf, board = probe(board=BOARD)
+    elf, board = linked(NOTHING, BOARD, "")
     with pytest.raises(KeyboardInterrupt):
         run(elf, board, emulator=emulator, progress=stop)
 
@@ -157,34 +165,34 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, *, mode
 
 def test_a_qemu_that_ends_well_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "exit 0")
-    refused("", "qemu", "qemu ended with code 0 before the firmware had finished", "it has printed nothing")
+    refused(NOTHING, "qemu", "qemu ended with code 0 before the firmware had finished", "it has printed nothing")
 
 
 def test_a_qemu_that_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "echo 'qemu: no such machine' >&2; kill -SEGV $$")
-    refused("", "qemu", "killed by signal 11", "the end of its log", "no such machine")
+    refused(NOTHING, "qemu", "killed by signal 11", "the end of its log", "no such machine")
 
 
 def test_a_qemu_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, "trap '' TERM; echo $$ > pid; sleep 1000 & wait; sleep 1000")
     monkeypatch.setattr(qemu, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr("tinycompiler.emulators.process.PATIENCE_SECONDS", 0.3)
-    refused("", "qemu", "gave no answer within 0.3 s")
+    refused(NOTHING, "qemu", "gave no answer within 0.3 s")
 
 
 def test_a_qemu_that_cannot_be_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stand_in(tmp_path, monkeypatch, "exit 0", mode=stat.S_IRUSR)
-    refused("", "qemu", str(path), "was not found, or cannot be executed", "apt install qemu-system-arm")
+    refused(NOTHING, "qemu", str(path), "was not found, or cannot be executed", "apt install qemu-system-arm")
 
 
 def test_a_qemu_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stand_in(tmp_path, monkeypatch, "")
     path.write_bytes(b"\x7fELF garbage")
-    refused("", "qemu", "cannot start", str(path))
+    refused(NOTHING, "qemu", "cannot start", str(path))
 
 
 def test_a_board_that_qemu_has_not() -> None:
-    refused("", "qemu", "it has no machine that is bluepill", "mps2_an385", board="bluepill")
+    refused(NOTHING, "qemu", "it has no machine that is bluepill", "mps2_an385", board="bluepill")
 
 
 def test_the_command_line_says_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

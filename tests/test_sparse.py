@@ -18,6 +18,8 @@ from tinycompiler.kernels import Calls, Run, Site, Wishes, lower
 from tinycompiler.kernels.convolution import flat_weights
 from tinycompiler.kernels.sparse import Blocks, Deltas, Form
 from tinycompiler.kernels.sparse_conv import ConvBlocks, ConvDeltas
+from tinycompiler.kernels.sparse_scalar import ScalarBlocks, ScalarDeltas
+from tinycompiler.kernels.sparse_stored import ConvBitmap
 from tinycompiler.kernels.sparse_vector import VectorBlocks, VectorDeltas
 from tinycompiler.ops import Numerics, Relu
 from tinycompiler.ops.base import Ints
@@ -87,6 +89,17 @@ def vectors(unit: int) -> list[Case]:
     return [*cases, _case(models.conv_2d, len(told), whole, unit)]
 
 
+def narrow(unit: int) -> list[Case]:
+    """But for biases too large for products of 32 bits."""
+    return [case for case in vectors(unit) if "biases" not in case.told]
+
+
+def small(cases: list[Case]) -> list[Case]:
+    """Those whose weights fit into a few kilobytes of scratch, and as pairs of channels have to be."""
+    fitting = [case for case in cases if case.told["weights"].size < 3_000]
+    return [replace(c, told={**c.told, "weights": np.maximum(c.told["weights"], -127)}) for c in fitting]
+
+
 def _case(make: Any, seed: int, told: dict[str, Any], unit: int) -> Case:
     shape = told["shape"]
     weights = (told["filters"], *told["kernel"], shape[3]) if make is models.conv_2d else (told["units"], shape[1])
@@ -99,7 +112,15 @@ KERNELS: dict[str, list[Case]] = {
     ConvDeltas.name: [*images(1), *rows(1)],
     VectorBlocks.name: vectors(4),
     VectorDeltas.name: vectors(1),
+    ConvBitmap.name: small([*images(1), *rows(1)]),
+    ScalarBlocks.name: [*images(4), *rows(4), *narrow(4)],
+    ScalarDeltas.name: [*images(1), *rows(1), *narrow(1)],
 }
+SCALAR = (ScalarBlocks.name, ScalarDeltas.name)
+
+
+def core_of(kernel: str) -> str:
+    return "cortex-m0plus" if kernel in SCALAR else "cortex-m4f"
 
 
 def forced(graph: Graph, core: str, kernel: str) -> Calls:
@@ -114,7 +135,7 @@ def forced(graph: Graph, core: str, kernel: str) -> Calls:
 @PROFILES
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_on_the_host(kernel: str, numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    calls = forced(merged(KERNELS[kernel], numerics), "cortex-m4f", kernel)
+    calls = forced(merged(KERNELS[kernel], numerics), core_of(kernel), kernel)
     program = HostProgram(calls, tmp_path)
     for feeds in trials_of(calls.graph):
         assert_exact(calls, KERNELS[kernel], feeds, program.outputs(feeds))
@@ -123,10 +144,12 @@ def test_on_the_host(kernel: str, numerics: Numerics, tmp_path: Path, capfd: pyt
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("board", BOARDS)
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("kernel", "board"),
+    [(kernel, board) for kernel in KERNELS for board in (("rpi_pico",) if kernel in SCALAR else BOARDS)],
+)
 def test_on_boards(kernel: str, board: str) -> None:
-    numerics = list(Numerics)[BOARDS.index(board)]
+    numerics = Numerics.TFLM if board == BOARDS[1] else Numerics.LITERT
     for group in groups(KERNELS[kernel], numerics, flash=150_000, ram=60_000):
         calls = forced(merged(group, numerics), load(board).core.name, kernel)
         trials = trials_of(calls.graph)
@@ -137,17 +160,17 @@ def test_on_boards(kernel: str, board: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_outputs_as_near_as_the_order_says(kernel: str) -> None:
-    core = CORES["cortex-m4f"]
+    core = CORES[core_of(kernel)]
     graphs = alone(KERNELS[kernel], core)
     wishes = Wishes(chosen={node.name: kernel for graph in graphs for node in graph.nodes})
     check(graphs, core, wishes=wishes)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [ConvBlocks.name, ConvDeltas.name])
+@pytest.mark.parametrize("kernel", [ConvBlocks.name, ConvDeltas.name, *SCALAR])
 def test_row_by_row(kernel: str) -> None:
     """Two layers, with some rows of what lies between in memory."""
-    core, graphs = CORES["cortex-m4f"], []
+    core, graphs = CORES[core_of(kernel)], []
     for number, case in enumerate(KERNELS[kernel][:5]):
         graphs.append(prefixed(twice(case.graph(Numerics.LITERT)), f"{number}_"))
     names = tuple(tuple(node.name for node in graph.nodes) for graph in graphs)

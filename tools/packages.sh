@@ -41,6 +41,7 @@ host_works() {
 clang_works() { echo '#include <string.h>' | clang -fsyntax-only -x c -; }
 clang_sanitizes() { echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null; }
 cppcheck_works() { cppcheck --version >/dev/null; }
+qemu_works() { qemu-system-arm --version >/dev/null; }
 venv_works() { "$python" -c 'import ensurepip, venv'; }
 
 case "${1:-}" in
@@ -56,6 +57,7 @@ host)
     need "clang for this machine" clang_works clang libc6-dev
     need "clang's sanitizers" clang_sanitizes libclang-rt-dev # older systems have them in clang's own package
     need "cppcheck" cppcheck_works cppcheck
+    need "QEMU for Arm" qemu_works qemu-system-arm
     "$0" arm
     ;;
 python)

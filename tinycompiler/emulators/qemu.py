@@ -1,4 +1,4 @@
-"""QEMU: `qemu-system-arm`, a process, on the machines that it has.
+"""QEMU: `qemu-system-arm`, 5.2 or newer, a process, on the machines that it has. Tried with 7.2.
 
 The console is its CMSDK UART, written to a file; see process.py for the limits and for who is killed. By its debugger's
 stub the run is stopped at the entries and returns of the model's functions, and at a limit, to say where it was.
@@ -200,12 +200,16 @@ class _Watch:
         """Run to one of these; the one. With `start` the limit of instructions since then holds."""
         for address in sorted(addresses):
             self._gdb.halt_at(address)
-        while "watch:" in (stop := self._gdb.go(min(LOOK_SECONDS, self._deadline - time.monotonic()))) or not stop:
-            self._judge(start)
+        stop, at = "", -1
+        while not stop or at not in addresses:
+            stop = self._gdb.go(min(LOOK_SECONDS, self._deadline - time.monotonic()))
+            at = self._gdb.registers()[PC]
             self._look_outside(stop)
+            if not stop:
+                self._judge(start)
         for address in sorted(addresses):
             self._gdb.pass_by(address)
-        return self._gdb.registers()[PC]
+        return at
 
     def _judge(self, start: int | None) -> None:
         """Raises EmulatorError when one of the limits is reached."""

@@ -63,11 +63,6 @@ class LanesContext(Context):
     """One row of outputs, from row pointers."""
 
 
-def is_wide(site: Site, g: Geometry) -> bool:
-    """Whether columns are widened: not for a single pixel of few channels, which reads each but a few times."""
-    return 4 * round_up(g.taps, 4) <= site.scratch(SCRATCH, MOST_SCRATCH) and (g.out_w > 1 or g.out_c > 4)
-
-
 class ConvLanes(DenseKernel):
     """Runs everywhere; four output channels of one pixel."""
 
@@ -92,13 +87,17 @@ class ConvLanes(DenseKernel):
         """Whether a pixel's bytes can serve as its column."""
         return g.pointwise and g.taps % 4 == 0
 
+    def is_wide(self, site: Site, g: Geometry) -> bool:
+        """Whether columns are widened: not for a single pixel of few channels, which reads each but a few times."""
+        return 4 * round_up(g.taps, 4) <= site.scratch(SCRATCH, MOST_SCRATCH) and (g.out_w > 1 or g.out_c > 4)
+
     def lower(self, site: Site) -> Lowered:
         g, clamp = geometry(site), clamp_of(site.op)
         x, y = site.inputs[0], site.outputs[0]
         weights = flat_weights(site)
         products = short_products(site, requantization(site, weights, clamp))
         assert products is not None
-        wide = is_wide(site, g)
+        wide = self.is_wide(site, g)
         gathered = wide or not self.direct(g)
         context = LanesContext(
             products=str(products.form),

@@ -22,8 +22,8 @@ from tinycompiler.tensor import Array
 
 MOST = 63
 """Fours of taps that share a table: sums of 252 int8 values fit in 16 bits."""
-USUAL, LARGEST = 2048, 8192
-"""Bytes of scratch even where that raises the peak, and where they are to spare."""
+USUAL = 16
+"""Of them even where that raises the peak."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class ConvSigns(ConvPixels):
 
     def most(self, site: Site, g: Geometry) -> int:
         """Fours of taps that share a table, in pieces of nearly one length."""
-        fours, room = -(-g.taps // 4), site.scratch(USUAL, LARGEST) - self.scratch(g, 0)
-        fitting = min(max(room // 64, 1), MOST)
+        fours, room = -(-g.taps // 4), site.scratch(self.scratch(g, USUAL), self.scratch(g, MOST)) - self.scratch(g, 0)
+        fitting = max(room // 64, 1)
         return -(-fours // -(-fours // fitting))
 
     def lower(self, site: Site) -> Lowered:

@@ -59,6 +59,8 @@ class ConvContext(Context):
     """Neighbouring pixels in a run."""
     spread: bool = False
     """The pixels of a tap are neighbours in the column, instead of four taps of a pixel."""
+    packed: bool = False
+    """The stream is unpacked into scratch first."""
     rowwise: bool = False
     """One row of outputs, from row pointers."""
     woven: bool = False
