@@ -19,7 +19,7 @@ from tests.programs import HostProgram, assert_exact, board_outputs, drawn, grou
 from tinycompiler.board import CORES, Core, load
 from tinycompiler.errors import ModelError
 from tinycompiler.fixed_point import quantize_multiplier
-from tinycompiler.kernels import Calls, Wishes, lower
+from tinycompiler.kernels import Calls, Site, Wishes, lower, options
 from tinycompiler.kernels.requantize import prove_once
 from tinycompiler.ops import Clamp, FullyConnected, Numerics
 
@@ -170,6 +170,25 @@ def test_random_networks_on_the_host(
 ) -> None:
     start = 2 * (numerics is Numerics.TFLM) + (core == "cortex-m4f")
     check_on_host(list(random_cases(3, start)), core, numerics, tmp_path, capfd)
+
+
+@pytest.mark.slow
+@PROFILES
+def test_kernels_behind_the_first_compute_the_same(
+    numerics: Numerics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those that are taken where flash is short, on the host."""
+    relu6 = Case(models.relu6, 0, {"input_zero_point": -35, "output_zero_point": 0})
+    core, taking = CORES["cortex-m4f"], dict[str, list[Case]]()
+    for case in [relu6, *random_cases(1, 5)]:
+        if numerics in case.profiles:
+            graph = case.graph(numerics)
+            for kernel, _ in options(Site(graph, graph.nodes[0]), core)[1:]:
+                taking.setdefault(kernel.name, []).append(case)
+    assert len(taking) >= 6
+    for name, cases in taking.items():
+        (tmp_path / name).mkdir()
+        assert name in check_on_host(cases, "cortex-m4f", numerics, tmp_path / name, capfd, prefer=name).values()
 
 
 @pytest.mark.slow

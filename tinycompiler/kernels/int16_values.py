@@ -237,9 +237,10 @@ class Rescale(Kernel):
 
     def lower(self, site: Site) -> Lowered:
         op, x, y = site.op, site.inputs[0], site.outputs[0]
-        low, high = y.dtype.range
+        (low, high), zero = y.dtype.range, y.zero_point
         if isinstance(op, Rectifier):
             unscaled = op.is_clamp_only(x, y, site.numerics)
+            zero = x.zero_point if unscaled else zero
             clamp = op.clamp(x if isinstance(op, Relu6) and site.numerics is Numerics.TFLM else y)
             m, (low, high) = ratio(x, y, site.numerics), (clamp.low, clamp.high)
             m = quantize_multiplier(1.0) if unscaled else m
@@ -250,7 +251,7 @@ class Rescale(Kernel):
             "multiplier": m.value,
             "shift": -m.shift,
             "zero_x": x.zero_point,
-            "zero_y": y.zero_point,
+            "zero_y": zero,
             "low": low,
             "high": high,
             "count": y.elements,
