@@ -48,6 +48,10 @@ def cases() -> list[Case]:
         {**t, "weights": np.random.default_rng(0).integers(-7, 8, (t["filters"], *t["kernel"], t["shape"][3]), np.int8)}
         for t in dense
     ]
+    pairs = [
+        {**t, "weights": np.random.default_rng(0).integers(-2, 2, (t["filters"], *t["kernel"], t["shape"][3]), np.int8)}
+        for t in dense[::2]
+    ]
     bits = [
         {**t, "weights": np.random.default_rng(0).choice([-5, 5], (t["filters"], *t["kernel"], t["shape"][3]))}
         for t in dense
@@ -63,6 +67,7 @@ def cases() -> list[Case]:
     long = [{"shape": (1, n, 1, c), "kernel": (n, 1), "padding": "VALID"} for n in (3, 5, 9, 21) for c in (8, 32, 64)]
     flat = [{"shape": (1, c), "units": u} for c in (16, 64, 256) for u in (1, 4, 32, 64)]
     ones = [{**t, "weights": np.random.default_rng(0).choice([-5, 5], (t["units"], t["shape"][1]))} for t in flat]
+    few = [{**t, "weights": np.random.default_rng(0).integers(-2, 2, (t["units"], t["shape"][1]))} for t in flat[2:]]
     gaps = [{**t, "weights": pruned(rng, (t["units"], t["shape"][1]), *some)} for t in flat[2:] for some in left]
     grouped = [
         {"shape": (1, n, n, c), "filters": f, "kernel": (k, k), "groups": g}
@@ -72,9 +77,9 @@ def cases() -> list[Case]:
     element = [{"shape": s} for s in (*sizes, (1, 64), (1, 200), (1, 16, 16, 8))]
     pools = [{"shape": s, "kernel": (k, k), "stride": (k, k)} for s in sizes for k in (2, 4)]
     return [
-        *each(models.conv_2d, *dense, *nibbles, *bits, *holes, *thin, *grouped),
+        *each(models.conv_2d, *dense, *nibbles, *pairs, *bits, *holes, *thin, *grouped),
         *each(models.depthwise_conv_2d, *deep, *long),
-        *each(models.fully_connected, *flat, *ones, *gaps),
+        *each(models.fully_connected, *flat, *ones, *few, *gaps),
         *each(models.add, *element),
         *each(models.mul, *element),
         *each(models.max_pool_2d, *pools, activation="NONE"),

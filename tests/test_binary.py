@@ -14,7 +14,7 @@ import pytest
 
 from tests import models, models_binary
 from tests.commands import REAL, needs_compiler, needs_real, say
-from tests.draws import Case, graph_of
+from tests.draws import Case, graph_of, trials
 from tests.models_binary import flexbuffer, lce_bconv_2d, lce_chain
 from tests.planned import differences, named, on_board, together
 from tests.programs import HostProgram, assert_exact, board_outputs, joined, kernels_of, merged, program_of, trials_of
@@ -25,7 +25,7 @@ from tinycompiler.emulators import run
 from tinycompiler.errors import ModelError
 from tinycompiler.graph import Graph
 from tinycompiler.kernels import Run, Site, Wishes, lower
-from tinycompiler.kernels.binary import Bconv, BconvContext, lines, table_of
+from tinycompiler.kernels.binary import Bconv, BconvContext, formulas_of, table_of
 from tinycompiler.kernels.conv_signs import ConvSigns, magnitudes
 from tinycompiler.lifetimes import lay_out
 from tinycompiler.ops import Conv2D, LceBconv2d, LceBMaxPool2d, LceQuantize, MaxPool2D, Numerics, Op
@@ -149,6 +149,7 @@ def drawn_convolutions(count: int, start: int) -> Iterator[Case]:
         yield Case(lce_bconv_2d, start + i, told)
 
 
+DEEP: dict[str, Any] = {"shape": (1, 3, 3, 512), "filters": 24, "padding": "VALID", "output": "int8", "scale": 18.0}
 CASES = (
     *(Case(models_binary.lce_quantize, 0, {"zero_point": z}) for z in (-128, 0, 127)),
     *(Case(models_binary.lce_quantize, 0, {"shape": (2, 1, c), "zero_point": -1}) for c in (1, 31, 32, 33, 64)),
@@ -162,7 +163,8 @@ CASES = (
         Case(lce_bconv_2d, c, {"shape": (1, 1, 3, c), "kernel": (1, k), "padding": "VALID", "output": o, "filters": 34})
         for c, k, o in product((15, 16, 32, 127, 128, 255, 256), (1, 2), ("bits", "int8"))
     ),
-    # slopes without a formula take a table
+    # sums whose values take 64 bits, and slopes without end
+    Case(lce_bconv_2d, 1, {**DEEP, "multipliers": np.random.default_rng(0).normal(0, 1, 24)}),
     Case(lce_bconv_2d, 0, {"output": "int8", "filters": 2, "multipliers": np.array([1e9, 1.0])}),
     Case(lce_bconv_2d, 0, {"output": "int8", "filters": 2, "multipliers": np.array([0.0, -2.0]), "ones": False}),
 )
@@ -181,7 +183,14 @@ def check_on_host(cases: list[Case], folder: Path, capfd: pytest.CaptureFixture[
 
 @pytest.mark.slow
 def test_limits_on_the_host(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert check_on_host(list(CASES), tmp_path, capfd) == {"bits", "line", "table"}
+    assert check_on_host(list(CASES), tmp_path, capfd) == {"bits", "line", "wide"}
+
+
+def test_tables_on_the_host(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where no formula is found."""
+    cases = [Case(lce_bconv_2d, 0, {"output": "int8", "activation": a, "ones": False}) for a in ("NONE", "RELU")]
+    with patch("tinycompiler.kernels.binary.formulas_of", return_value=None):
+        assert check_on_host(cases, tmp_path, capfd) == {"table"}
 
 
 @pytest.mark.slow
@@ -198,6 +207,20 @@ def test_random_convolutions_on_boards(board: str) -> None:
     trials = trials_of(calls.graph)
     for feeds, found in zip(trials, board_outputs(calls, board, trials), strict=True):
         assert_exact(calls, cases, feeds, found)
+
+
+def test_an_image_of_one_row_is_computed_upright(tmp_path: Path) -> None:
+    """Rows that are columns: the filter is turned too."""
+    case = Case(lce_bconv_2d, 0, {"shape": (1, 1, 9, 40), "kernel": (1, 3), "stride": (1, 2)})
+    graph = replace(case.graph(Numerics.LITERT), name="turned")
+    names = tuple(node.name for node in graph.nodes)
+    calls = lower(graph, CORES["cortex-m0plus"], Wishes(runs=(names,)))
+    [run_] = calls.steps
+    assert isinstance(run_, Run)
+    assert run_.stages[0].height == 5
+    program = HostProgram(calls, tmp_path)
+    for feeds in trials([graph.tensors["x"]], 0):
+        assert (program.outputs(feeds)["y"] == graph.evaluate(feeds)["y"]).all()
 
 
 @needs_compiler
@@ -222,21 +245,31 @@ def test_row_by_row() -> None:
         assert not list(differences(whole, feeds, heard))
 
 
-def test_formulas_are_tried_on_every_count() -> None:
-    """What `lines` gives, played with integers of 32 bits."""
-    for seed in range(8):
-        told = {"filters": 24, "output": "int8", "activation": models_binary.ACTIVATIONS[seed % 4], "ones": seed < 4}
-        graph = Case(lce_bconv_2d, seed, told).graph(Numerics.LITERT)
+@pytest.mark.parametrize(
+    ("form", "channels", "scale"), [("line", 40, 1.0), ("line", 40, 2.0**20), ("wide", 512, 100.0)]
+)
+def test_formulas_are_tried_on_every_count(form: str, channels: int, scale: float) -> None:
+    """Played with integers of as many bits as on the device; slopes without end are as good as steep ones."""
+    for seed in range(4):
+        told = {"filters": 12, "output": "int8", "activation": models_binary.ACTIVATIONS[seed % 4], "ones": seed < 2}
+        told |= {"shape": (1, 3, 3, channels), "scale": 9 * channels / 250 if form == "wide" else None}
+        multipliers = np.random.default_rng(seed).normal(0, 1, 12) * (scale if form == "line" else 1)
+        graph = Case(lce_bconv_2d, seed, {**told, "multipliers": multipliers}).graph(Numerics.LITERT)
         site = Site(graph, graph.nodes[0])
-        found, wanted = lines(site), table_of(site)
+        found, wanted = formulas_of(site), table_of(site)
         assert found is not None
+        assert form == found[0] or form == "wide"
         assert isinstance(site.op, LceBconv2d)
-        twice = site.op.bounded(site.inputs, np.arange(wanted.shape[1])).astype(np.int32)
-        first, constant = found.view(np.int32).T[:, :, None]
-        exact = twice[None] * (first >> 5) + constant
-        rounded = (((exact + (exact >> 31)) >> (first & 31)) + 1) >> 1
-        assert exact.dtype == np.int32
-        assert (np.clip(rounded, -128, 127) == wanted).all()
+        twice = site.op.bounded(site.inputs, np.arange(wanted.shape[1]))[np.newaxis]
+        words = found[1].view(np.int32).T[:, :, np.newaxis]
+        if found[0] == "line":
+            exact = twice.astype(np.int32) * (words[0] >> 5) + words[1]
+            assert exact.dtype == np.int32
+            shift = words[0] & 31
+        else:
+            exact = twice * words[0].astype(np.int64) + (words[3].astype(np.int64) << 32) + words[2].astype(np.uint32)
+            shift = words[1]
+        assert (np.clip((((exact - (exact < 0)) >> shift) + 1) >> 1, -128, 127) == wanted).all()
 
 
 def test_bits_are_packed_and_unpacked() -> None:
@@ -483,7 +516,7 @@ def test_why_a_kernel_refuses() -> None:
     site = Site(graph, graph.nodes[0])
     with patch("tinycompiler.kernels.binary.PLANES", 8), patch("tinycompiler.kernels.binary.VALUE_PLANES", 8):
         assert "products have more than 7 bits" in (Bconv().why_not(site) or "")
-    with patch("tinycompiler.kernels.binary.lines", return_value=None):
+    with patch("tinycompiler.kernels.binary.formulas_of", return_value=None):
         assert kernels_of(lower(graph, CORES["cortex-m0plus"])) == {graph.nodes[0].name: "lce_bconv_2d"}
         with patch("tinycompiler.kernels.binary.LARGEST_TABLE", 100):
             assert "have no formula, and their table takes" in (Bconv().why_not(site) or "")
@@ -541,20 +574,20 @@ def with_edges(rng: np.random.Generator) -> bytes:
 @pytest.mark.emulator
 def test_verify_by_stored_answers(tmp_path: Path) -> None:
     """Exact by the stored answers, no longer with one byte changed; and what is asked of the files."""
-    path = FOLDER / "bnn_dig_valid_q.tflite"
-    pairs = list(answers(path, Numerics.LITERT))
+    path = FOLDER / "ops" / "bconv_000.tflite"
+    stored = np.load(path.with_suffix(".npz"))
     given, right, wrong = (tmp_path / name for name in ("x.npy", "y.npy", "z.npy"))
-    np.save(given, np.stack([x for x, _ in pairs]))
-    outputs = np.stack([y for _, y in pairs])
+    np.save(given, np.stack([stored["in0"]] * 2))
+    outputs = np.stack([stored["out0"]] * 2)
     np.save(right, outputs)
-    outputs[-1, 0, 3] ^= 1
+    outputs[-1, 0, 3, 1, 2] ^= 1
     np.save(wrong, outputs)
     command = ("verify", path, "-b", BOARDS[0], "--input", given, "--expect")
     said = say(*command, right)
     assert said.code == 0, said.err
-    assert f"EXACT: 0 of {10 * len(pairs)} output bytes differ" in said.out
+    assert f"EXACT: 0 of {outputs.size} output bytes differ over 2 vectors" in said.out
     assert "answers stored in y.npy" in said.out
     assert say(*command, wrong).code == 1
-    np.save(right, outputs[:2])
-    assert "found outputs of 2 inferences, wanted 8" in say(*command, right).err
+    np.save(right, outputs[:1])
+    assert "found outputs of 1 inferences, wanted 2 as in --input" in say(*command, right).err
     assert say("verify", path, "-b", BOARDS[0], "--expect", right).code == 2

@@ -202,7 +202,8 @@ def long(kept: float) -> Case:
 
 
 REFUSALS: dict[str, tuple[Case, Any, str]] = {
-    "no zeros": (dense(1, 1.0), ConvBlocks, "of its weights are zero: blocks of 4 take"),
+    "no zeros": (dense(1, 1.0), ConvBlocks, "of its weights are zero: blocks of 4 save nothing"),
+    "some": (dense(1, 0.7), ConvBlocks, "of its weights are zero: blocks of 4 take"),
     "half": (dense(1, 0.6), ConvDeltas, "of its weights are zero: deltas take"),
     "too many": (long(0.4), ConvDeltas, "deltas; 510 are supported"),
     "one pixel": (_case(models.fully_connected, 0, {"shape": (1, 64), "units": 8}, 1), ConvDeltas, "nothing to share"),
@@ -235,16 +236,17 @@ def unpacked(form: Form, weights: Ints) -> Ints:
     width = steps.weights.shape[1]
     result = np.zeros((len(weights), -(-weights.shape[1] // width) * width), np.int64)
     place, channel = 0, -1
+    apart = 1 if getattr(form, "anywhere", False) else width  # taps of a distance
     for of, distance, values in zip(steps.channel, steps.distance, steps.weights, strict=True):
         begins = of != channel
-        place = distance if begins else place + distance + isinstance(form, Blocks)
+        place = apart * distance + (0 if begins else place + width * isinstance(form, Blocks))
         channel = of
-        result[of, place * width : (place + 1) * width] += values
+        result[of, place : place + width] += values
         assert 0 <= distance * getattr(form, "tap", 1) <= 255
     return result[:, : weights.shape[1]]
 
 
-@pytest.mark.parametrize("form", [Blocks(), Deltas(1), Deltas(8)], ids=str)
+@pytest.mark.parametrize("form", [Blocks(), Blocks(anywhere=True), Deltas(1), Deltas(8)], ids=str)
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.05, 0.5, 1.0])
 def test_streams_hold_the_weights(form: Form, kept: float) -> None:
     rng = np.random.default_rng(int(1000 * kept))

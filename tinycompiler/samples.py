@@ -52,6 +52,8 @@ class Sample:
     constant: bool = False
     constants: tuple[Tensor, ...] = ()
     """That follow the values, other than `weights`."""
+    live: int | None = None
+    """So many weights of each output channel are not zero; None: all."""
     note: str = ""
     """What tells it from other samples of the operator."""
 
@@ -102,7 +104,9 @@ class Sample:
             weights, bias = self.weights
             scale = quantization.scales[0] if quantization else 1.0
             wide = DType.INT64 if kinds[0] is DType.INT16 else DType.INT32
-            yield _tensor("w", weights, DType.INT8, Quantization((0.02,)), np.ones(weights, np.int8))
+            values = np.ones((weights[0], int(np.prod(weights[1:]))), np.int8)
+            values[:, self.live :] = 0 if self.live else 1
+            yield _tensor("w", weights, DType.INT8, Quantization((0.02,)), values.reshape(weights))
             yield _tensor("b", bias, wide, Quantization((0.02 * scale,)), np.zeros(bias, wide.numpy))
 
 
@@ -157,6 +161,11 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "CONV_2D": (
             *_weighted(ops.Conv2D(Window((3, 3))), (16, 3, 3, 16), (1, 14, 14, 16), (1, 16, 16, 16)),
             replace(_weighted(ops.Conv2D(_WINDOW), (4, 2, 2, 2), (1, 3, 3, 4))[0], note="in groups"),
+            replace(
+                _weighted(ops.Conv2D(Window((3, 3))), (16, 3, 3, 16), (1, 14, 14, 16), (1, 16, 16, 16))[0],
+                live=8,
+                note="most weights zero",
+            ),
         ),
         "DEPTHWISE_CONV_2D": (
             *_weighted(ops.DepthwiseConv2D(Window((3, 3))), (1, 3, 3, 4), (1, 14, 14, 4), (1, 16, 16, 4)),
@@ -175,6 +184,7 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "FULLY_CONNECTED": (
             *_weighted(ops.FullyConnected(), (4, 4), (1, 4), ROW),
             replace(_weighted(ops.FullyConnected(), (1, 4), (1, 1), ROW)[0], note="to one output"),
+            replace(_weighted(ops.FullyConnected(), (8, 64), (1, 8), (1, 64))[0], live=8, note="most weights zero"),
             Sample(ops.DynamicFullyConnected(), (ROW, (3, 4)), ((1, 3),), note="weights computed"),
         ),
         "GATHER": _moved(ops.Gather(1, (2, 0), (2,)), ROW, (1, 2)),

@@ -15,7 +15,6 @@ Where a channel has no such numbers, the layer takes a table of its values.
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -31,6 +30,7 @@ from tinycompiler.kernels.base import (
     round_up,
     window_fields,
 )
+from tinycompiler.kernels.binary_lines import LINE, WIDE, formulas
 from tinycompiler.kernels.order import by_windows
 from tinycompiler.ops import LceBconv2d
 from tinycompiler.ops.base import Ints
@@ -44,8 +44,6 @@ PLANES = 20
 VALUE_PLANES = 16
 """Where counts become values."""
 LARGEST_TABLE = 1 << 17
-SHIFTS = 8
-"""That are tried, the finest first."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class BconvContext(Context):
     """Variables of kernels/bconv.c.j2."""
 
     output: str
-    """bits, line (int8 by a formula), table (int8 by a table), float."""
+    """bits, line or wide (int8 by a formula, see kernels/binary_lines.py), table (int8 by a table), float."""
     kernel_height: int
     zeros: bool
     """What is outside the image is 0, and not +1."""
@@ -102,8 +100,9 @@ class Bconv(Kernel):
         most = PLANES - 1 if bits else VALUE_PLANES - 1
         if sizes.last > most:
             return f"sums of {sizes.taps * sizes.depth:,} products have more than {most} bits"
-        if site.outputs[0].dtype is DType.INT8 and lines(site) is None and table_of(site).size > LARGEST_TABLE:
-            return f"its values have no formula, and their table takes {table_of(site).size:,} bytes"
+        table = site.inputs[1].shape[0] * (sizes.taps * sizes.depth + 1)
+        if site.outputs[0].dtype is DType.INT8 and table > LARGEST_TABLE and formulas_of(site) is None:
+            return f"its values have no formula, and their table takes {table:,} bytes"
         return None
 
     @staticmethod
@@ -121,7 +120,7 @@ class Bconv(Kernel):
             zeros=op.zeros and bool(op.window.padding),
             masked=sizes.depth % UNIT > 0,
             shifted=sizes.groups > 1 and sizes.channels % LANES > 0,
-            bounded=output in ("line", "float") and (op.low, op.high) != (None, None),
+            bounded=output in (LINE, WIDE, "float") and (op.low, op.high) != (None, None),
         )
         fields = {"stream": Constant(pack(site, sizes, tails)), **geometry_fields(site, op, sizes)}
         if output == "table":
@@ -169,19 +168,18 @@ def geometry_fields(site: Site, op: LceBconv2d, sizes: _Sizes) -> dict[str, Fiel
 
 
 def _output(site: Site) -> tuple[str, Array | None]:
-    """How outputs are made, and two words of it for each channel."""
+    """How outputs are made, and the words of it for each channel."""
     y, op = site.outputs[0], site.op
     assert isinstance(op, LceBconv2d)
     if y.dtype is DType.INT32:
         return "bits", None
     if y.dtype is DType.FLOAT32:
         return "float", np.stack(op.line(site.inputs, y), axis=1).view(np.uint32)
-    found = lines(site)
-    return ("table", None) if found is None else ("line", found)
+    return formulas_of(site) or ("table", None)
 
 
 def pack(site: Site, sizes: _Sizes, tails: Array | None) -> Array:
-    """Per group and 32 output channels: counts to begin with (bits only), weights, two words for each channel.
+    """Per group and 32 output channels: counts to begin with (bits only), weights, the words of each channel's output.
 
     Values are made of four channels at a time, so channel c lies in lane c // 4 + 8 · (c % 4) there, and in lane c of
     bits.
@@ -230,50 +228,10 @@ def table_of(site: Site) -> Array:
     return np.ascontiguousarray(op.outputs_of(site.inputs, site.outputs[0], every).T)
 
 
-def lines(site: Site) -> Array | None:
-    """(channels, 2) words M · 32 + s - 1 and C, with round((twice · M + C) / 2^s) the value of every count; None where
-    some channel has none.
-    """
+def formulas_of(site: Site) -> tuple[str, Array] | None:
+    """How values of int8 are computed from counts, and the words of it for each channel; None for by a table."""
     op = site.op
     assert isinstance(op, LceBconv2d)
-    wanted = table_of(site)
     slope, constant = op.line(site.inputs, site.outputs[0])
-    twice = op.bounded(site.inputs, np.arange(wanted.shape[1]))
-    return _proved_lines(wanted.tobytes(), twice.tobytes(), slope.tobytes(), constant.tobytes())
-
-
-@lru_cache(maxsize=64)  # every question about a node asks for the same
-def _proved_lines(wanted: bytes, twice: bytes, slope: bytes, constant: bytes) -> Array | None:
-    counts = np.frombuffer(twice, np.int64)
-    values = np.frombuffer(wanted, np.int8).astype(np.int64).reshape(-1, counts.size)
-    reals = (np.frombuffer(v, np.float32).astype(np.float64) for v in (slope, constant))
-    found = [_line(counts, *of_channel) for of_channel in zip(values, *reals, strict=True)]
-    if any(line is None for line in found):
-        return None
-    return np.array(found, np.int64).astype(np.uint32)
-
-
-def _line(twice: Ints, wanted: Ints, slope: float, constant: float) -> tuple[int, int] | None:
-    """M · 32 + s - 1 and C of one channel, tried on every count."""
-    largest = max(abs(slope) * int(twice.max()) + abs(constant), 1.0)
-    finest = 29 - int(np.ceil(np.log2(largest)))
-    for shift in range(finest, max(0, finest - SHIFTS), -1):
-        for nudge in (0, 1, -1, 2, -2):
-            multiplier = round(slope * 2**shift) + nudge
-            products = twice * multiplier
-            for candidate in _constants(products, wanted, shift, constant):
-                exact = products + candidate
-                rounded = (((exact + (exact >> 63)) >> (shift - 1)) + 1) >> 1
-                fits = max(np.abs(exact).max(), np.abs(products).max()) < 2**31 - 1 and abs(multiplier) < 2**26
-                if fits and (np.clip(rounded, -128, 127) == wanted).all():
-                    return (multiplier << 5) + shift - 1, candidate
-    return None
-
-
-def _constants(products: Ints, wanted: Ints, shift: int, constant: float) -> tuple[int, ...]:
-    """Constants that may suit: the nearest one, and the middle of those that suit halves which are rounded up."""
-    half = 1 << (shift - 1)
-    least = np.where(wanted > -128, wanted * 2 * half - half - products, -(2**40)).max()
-    most = np.where(wanted < 127, wanted * 2 * half + half - 1 - products, 2**40).min()
-    inside = min(max(round(constant * 2**shift), int(least)), int(most))
-    return (round(constant * 2**shift), inside, (int(least) + int(most)) // 2)
+    twice = op.bounded(site.inputs, np.arange(op.taps(site.inputs) + 1))
+    return formulas(twice.tobytes(), slope.tobytes(), constant.tobytes())

@@ -153,9 +153,8 @@ class ConvKernel(DenseKernel):
     template = "conv_2d"
     pixels: ClassVar[int]
     shapes: ClassVar[tuple[str, ...]] = ()
-    """Headers that the tile needs."""
     header: ClassVar[str] = "tile"
-    """Of the tile itself."""
+    """Headers that the tile needs, and its own."""
     spread: ClassVar[bool] = False
     woven: ClassVar[bool] = False
     """See ConvContext."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinycompiler.kernels.base import Lowered, Site, words
-from tinycompiler.kernels.conv_int4 import fits_nibbles
+from tinycompiler.kernels.conv_int4 import fits
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array
@@ -25,7 +25,7 @@ class LanesInt4(ConvLanes):
     zeroed = True
 
     def is_for(self, site: Site) -> bool:
-        return super().is_for(site) and fits_nibbles(site.inputs[1].values)
+        return super().is_for(site) and fits(site.inputs[1].values, 4)
 
     def lower(self, site: Site) -> Lowered:
         return replace(super().lower(site), encoding="int4", bits=4)

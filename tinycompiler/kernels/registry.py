@@ -6,7 +6,7 @@ from tinycompiler.kernels.base import Kernel
 from tinycompiler.kernels.binary import Bconv
 from tinycompiler.kernels.binary_values import LceDequantizeScalar, LceMaxPoolScalar, LceQuantizeScalar
 from tinycompiler.kernels.cast import CastScalar
-from tinycompiler.kernels.conv_int4 import ConvInt4
+from tinycompiler.kernels.conv_int4 import ConvInt2, ConvInt4
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.kernels.conv_pixels import ConvPixels
 from tinycompiler.kernels.conv_scalar import ConvScalar
@@ -57,6 +57,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvWinogradPaired(),
     ConvWinograd(),
     ConvInt4(),
+    ConvInt2(),
     ConvDot(),
     VectorBlocks(),
     VectorDeltas(),

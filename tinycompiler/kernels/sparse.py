@@ -54,6 +54,25 @@ class Steps:
         distances[own] = distance - farthest * bridges
         return cls(np.repeat(channel, count), distances, values)
 
+    @classmethod
+    def covering(cls, weights: Ints, farthest: int) -> Self:
+        """The fewest blocks of four taps, wherever they begin, that hold all weights that are not zero; a distance is
+        counted from the end of the block before.
+        """
+        padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4)))
+        steps: list[tuple[int, int, int]] = []
+        for channel, starts in enumerate(_starts(padded)):
+            end = 0
+            for start in starts:
+                while start - end > farthest:  # bridged by a block of zeros
+                    place = min(end + farthest, start - 4)
+                    steps.append((channel, place - end, place))
+                    end = place + 4
+                steps.append((channel, start - end, start))
+                end = start + 4
+        channels, distances, places = np.array(steps, np.int64).reshape(-1, 3).T
+        return cls(channels, distances, padded[channels[:, None], places[:, None] + np.arange(4)])
+
     def counts(self, channels: int) -> Ints:
         """Steps of each channel."""
         return np.bincount(self.channel, minlength=channels).astype(np.int64)
@@ -68,6 +87,29 @@ class Steps:
             np.concatenate([self.distance, np.zeros(len(odd), np.int64)])[order],
             np.concatenate([self.weights, zeros])[order],
         )
+
+
+def _starts(weights: Ints) -> list[list[int]]:
+    """Where the blocks of each channel begin: from the left, each where the first weight is that none before holds.
+    Those that would reach beyond the taps, whose number is a multiple of four, are moved to the left, with those that
+    are then in their way.
+    """
+    channels, taps = weights.shape
+    places = np.where(weights != 0, np.arange(taps), taps)
+    following = np.minimum.accumulate(places[:, ::-1], axis=1)[
+        :, ::-1
+    ]  # the first that is not zero, from each place on
+    found = [[int(following[channel, 0])] for channel in range(channels)]
+    for channel, starts in enumerate(found):
+        while starts[-1] < taps:
+            end = starts[-1] + 4
+            starts.append(int(following[channel, end]) if end < taps else taps)
+        starts.pop()
+        limit = taps - 4
+        for number in reversed(range(len(starts))):
+            starts[number] = min(starts[number], limit)
+            limit = starts[number] - 4
+    return found
 
 
 class Form:
@@ -88,6 +130,8 @@ class Form:
 
     def why_not(self, weights: Ints) -> str | None:
         """What a form asks: that weights become smaller, and that a byte holds the number of each channel's steps."""
+        if 5 * np.count_nonzero(weights) > 4 * weights.size:  # sooner, since it is so of most layers
+            return f"{(weights == 0).mean():.0%} of its weights are zero: {self.encoding} save nothing"
         steps = self.steps(weights)
         size = steps.weights.size + steps.distance.size
         if size >= weights.size:
@@ -120,14 +164,20 @@ class Form:
         return np.concatenate([[len(stream)], stream, data.view(np.uint32)]).astype(np.uint32)
 
 
+@dataclass(frozen=True)
 class Blocks(Form):
-    """Four taps side by side. A distance is that from the group behind the block before."""
+    """Four taps side by side: one of the groups of four into which taps are cut, or `anywhere`. A distance is that from
+    the end of the block before, in groups or in taps.
+    """
 
-    name = "blocks"
-    encoding = "blocks of 4"
-    unit = 1
+    name: ClassVar[str] = "blocks"
+    encoding: ClassVar[str] = "blocks of 4"
+    unit: ClassVar[int] = 1
+    anywhere: bool = False
 
     def steps(self, weights: Ints) -> Steps:
+        if self.anywhere:
+            return Steps.covering(weights, MOST)
         steps = Steps.of(weights, 4, MOST)
         behind = np.diff(steps.channel, prepend=-1) == 0
         return replace(steps, distance=steps.distance - behind)

@@ -64,7 +64,7 @@ class ScalarBlocks(SparseScalar):
 
     name = "conv_2d_s8_scalar_blocks"
     tile = "sparse_blocks"
-    form = Blocks()
+    form = Blocks(anywhere=True)
 
 
 class ScalarDeltas(SparseScalar):

@@ -66,7 +66,7 @@ class VectorBlocks(SparseVector):
     """Four taps side by side."""
 
     name = "conv_2d_s8_vector_blocks"
-    form = Blocks()
+    form = Blocks(anywhere=True)
     word = 4
 
 

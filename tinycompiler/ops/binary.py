@@ -52,6 +52,18 @@ def _half_away(x: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.copysign(np.floor(np.abs(double) + 0.5), double)
 
 
+def on_line(twice: Ints, slope: Floats | np.float32, constant: Floats | np.float32) -> Floats:
+    """twice · slope + constant in float32, rounded after either."""
+    with np.errstate(over="ignore"):
+        result: Floats = twice.astype(np.float32) * slope + constant
+    return result
+
+
+def rounded(values: Floats) -> Array:
+    """To int8, halves away from zero, saturated."""
+    return np.clip(_half_away(values), -128, 127).astype(np.int8)
+
+
 def _bits_why_not(tensor: Tensor, words: int | None = None) -> str | None:
     if tensor.dtype is not DType.INT32 or not tensor.shape:
         return f"'{tensor.name}' is {tensor.dtype.value} of shape {tensor.shape}; words of 32 bits are needed; {AGAIN}"
@@ -246,10 +258,8 @@ class LceBconv2d(Op):
         """Of numbers of bits that differ (..., c_out) what is written for them, before bits are packed."""
         if y.dtype is DType.INT32:
             return accumulators > inputs[2].values.ravel().astype(np.int64)
-        slope, constant = self.line(inputs, y)
-        with np.errstate(over="ignore"):
-            real = self.bounded(inputs, accumulators).astype(np.float32) * slope + constant
-        return np.clip(_half_away(real), -128, 127).astype(np.int8) if y.dtype is DType.INT8 else real
+        values = on_line(self.bounded(inputs, accumulators), *self.line(inputs, y))
+        return rounded(values) if y.dtype is DType.INT8 else values
 
     def evaluate(self, inputs: Tensors, outputs: Tensors, values: Values, numerics: Numerics) -> tuple[Array, ...]:
         result = self.outputs_of(inputs, outputs[0], self.accumulators(inputs, values))
