@@ -51,7 +51,7 @@ def work(graph: Graph, node: Node, multiplied: int) -> list[int]:
 
 
 def cycles(graph: Graph, node: Node, kernel: str, core: Core, multiplied: int | None = None) -> float | None:
-    """Estimated, of one call; None for a kernel without figures. `multiplied`: where that is not all the node's MACs."""
+    """Estimated, of one call; None for a kernel without figures. `multiplied`: where that is not all the MACs."""
     cost = costs(core).get(kernel)
     if cost is None:
         return None
