@@ -17,7 +17,7 @@ from tinycompiler.kernels import Site, Wishes, lower
 from tinycompiler.kernels.add import plane_of
 from tinycompiler.kernels.add_products import Products, _proves, products_of
 from tinycompiler.kernels.conv_lanes import ConvLanes
-from tinycompiler.kernels.convolution import flat_weights
+from tinycompiler.kernels.geometry import flat_weights
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.kernels.short_products import ONCE, TWICE, ShortProducts, short_products
 from tinycompiler.ops import Clamp, Numerics

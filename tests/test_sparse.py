@@ -15,7 +15,7 @@ from tests.test_order import alone, check, joined
 from tinycompiler.board import CORES, load
 from tinycompiler.graph import Graph, Node
 from tinycompiler.kernels import Calls, Run, Site, Wishes, lower
-from tinycompiler.kernels.convolution import flat_weights
+from tinycompiler.kernels.geometry import flat_weights
 from tinycompiler.kernels.sparse import Blocks, Deltas, Form
 from tinycompiler.kernels.sparse_conv import ConvBlocks, ConvDeltas
 from tinycompiler.kernels.sparse_scalar import ScalarBlocks, ScalarDeltas

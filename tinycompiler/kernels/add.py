@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.broadcasting import takes_over
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.ops import Add, Clamp, Numerics, Sub
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import DType, Quantization, Tensor

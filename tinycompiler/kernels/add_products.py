@@ -13,7 +13,7 @@ import numpy as np
 from tinycompiler.kernels.add import NO_FIT, AddContext, Plane, every_pair, operands_why_not, plane_of
 from tinycompiler.kernels.base import Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.broadcasting import takes_over
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.ops import Add, Clamp, Sub
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import DType

@@ -18,7 +18,8 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.kernels.base import Lowered, Site, words
-from tinycompiler.kernels.convolution import ConvDsp, Geometry
+from tinycompiler.kernels.convolution import ConvDsp
+from tinycompiler.kernels.geometry import Geometry
 from tinycompiler.kernels.requantize import Requantization, numbers_why_not, pad_channels
 from tinycompiler.ops import Clamp
 from tinycompiler.ops.base import Ints

@@ -8,7 +8,7 @@ A column is the pixel's taps, widened to int32 where the scratch may be had, so 
 where the input's bytes lie that way already, the input itself. Outputs are scaled by kernels/short_products.py.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -25,8 +25,8 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
-from tinycompiler.kernels.convolution import DenseKernel, Geometry, clamp_of, flat_weights, geometry
-from tinycompiler.kernels.order import by_pixels, by_windows
+from tinycompiler.kernels.convolution import RowKernel, by_tiles
+from tinycompiler.kernels.geometry import Geometry, clamp_of, flat_weights, geometry
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.kernels.short_products import ShortProducts, short_products, why_not
 from tinycompiler.ops.base import Ints
@@ -63,7 +63,7 @@ class LanesContext(Context):
     """One row of outputs, from row pointers."""
 
 
-class ConvLanes(DenseKernel):
+class ConvLanes(RowKernel):
     """Runs everywhere; four output channels of one pixel."""
 
     name = "conv_2d_s8_lanes"
@@ -114,11 +114,6 @@ class ConvLanes(DenseKernel):
         fields = {"stream": Constant(stream), **geometry_fields(g, x.zero_point)}
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
-        order = (
-            by_pixels(x, y, g.out_w, together=1, apart=gathered)
-            if g.pointwise
-            else by_windows(x, y, g.window, together=1, apart=True)
-        )
         return Lowered(
             inner=(
                 "wide" if wide else "column",
@@ -128,7 +123,7 @@ class ConvLanes(DenseKernel):
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(g.taps, 4) * (4 if wide else 1) * gathered,
-            order=order,
+            order=by_tiles(site, g, together=1, apart=gathered or not g.pointwise),
         )
 
     def pack(self, weights: Ints, r: Requantization, products: ShortProducts) -> Array:
@@ -148,13 +143,6 @@ class ConvLanes(DenseKernel):
         """Weights (groups, four channels, taps) as words: for every two taps two of either pair."""
         pairs = fours.reshape(len(fours), 2, 2, -1, 2)  # (four, pair, channel, two taps, tap)
         return words((pairs[:, :, 0] + (pairs[:, :, 1] << 16)).transpose(0, 2, 1, 3).reshape(len(fours), -1))
-
-    def lower_row(self, site: Site) -> Lowered | None:
-        lowered = self.lower(site)
-        assert isinstance(lowered.context, LanesContext)
-        if lowered.context.pointwise:
-            return None
-        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
 
 
 def geometry_fields(g: Geometry, fill: int) -> dict[str, Field]:

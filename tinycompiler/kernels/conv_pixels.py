@@ -4,14 +4,14 @@ As kernels/conv_lanes.py, but it is the column that holds two values in a word, 
 a byte: slower, since every weight is loaded by an instruction of its own, and none for one pixel alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Invocation, Lowered, Site, round_up, words
 from tinycompiler.kernels.conv_lanes import geometry_fields, lanes_why_not
-from tinycompiler.kernels.convolution import DenseKernel, clamp_of, flat_weights, geometry
-from tinycompiler.kernels.order import by_pixels, by_windows
+from tinycompiler.kernels.convolution import RowKernel, by_tiles
+from tinycompiler.kernels.geometry import clamp_of, flat_weights, geometry
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.kernels.short_products import ShortProducts, short_products, why_not
 from tinycompiler.ops.base import Ints
@@ -36,7 +36,7 @@ class PixelsContext(Context):
     """Weights are signs: see kernels/conv_signs.py."""
 
 
-class ConvPixels(DenseKernel):
+class ConvPixels(RowKernel):
     """Runs everywhere; two output channels of two pixels."""
 
     name = "conv_2d_s8_pixels"
@@ -69,25 +69,13 @@ class ConvPixels(DenseKernel):
         fields = {"stream": Constant(pack(weights, r, products)), **geometry_fields(g, x.zero_point)}
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
-        order = (
-            by_pixels(x, y, g.out_w, together=2, apart=True)
-            if g.pointwise
-            else by_windows(x, y, g.window, together=2, apart=True)
-        )
         return Lowered(
             inner=("wide", "raise", f"products:{products.form}", f"pixels:{products.form}"),
             context=context,
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=4 * round_up(g.taps, 4),
-            order=order,
+            order=by_tiles(site, g, together=2, apart=True),
         )
-
-    def lower_row(self, site: Site) -> Lowered | None:
-        lowered = self.lower(site)
-        assert isinstance(lowered.context, PixelsContext)
-        if lowered.context.pointwise:
-            return None
-        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
 
 
 def pack(weights: Ints, r: Requantization, products: ShortProducts) -> Array:

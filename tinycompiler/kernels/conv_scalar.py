@@ -3,7 +3,8 @@
 import numpy as np
 
 from tinycompiler.kernels.base import round_up, words
-from tinycompiler.kernels.convolution import ConvKernel, Geometry
+from tinycompiler.kernels.convolution import ConvKernel
+from tinycompiler.kernels.geometry import Geometry
 from tinycompiler.kernels.requantize import Requantization
 from tinycompiler.ops import Clamp
 from tinycompiler.ops.base import Ints

@@ -6,7 +6,7 @@ multiply take six. Chosen: this, instead of spreading bits to weights of a byte,
 The tables take 64 bytes of scratch for four taps, so that long sums are cut into pieces that share one table.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tinycompiler.kernels.base import Constant, Invocation, Lowered, Site, round_up, words
 from tinycompiler.kernels.conv_lanes import geometry_fields
 from tinycompiler.kernels.conv_pixels import ConvPixels, PixelsContext
-from tinycompiler.kernels.convolution import Geometry, clamp_of, flat_weights, geometry
-from tinycompiler.kernels.order import by_pixels, by_windows
+from tinycompiler.kernels.convolution import by_tiles
+from tinycompiler.kernels.geometry import Geometry, clamp_of, flat_weights, geometry
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array
@@ -85,11 +85,6 @@ class ConvSigns(ConvPixels):
         }
         if context.clamped:
             fields |= {"low": clamp.low, "high": clamp.high}
-        order = (
-            by_pixels(x, y, g.out_w, together=2, apart=True)
-            if g.pointwise
-            else by_windows(x, y, g.window, together=2, apart=True)
-        )
         real = r.rounding == "real"
         return Lowered(
             inner=("requantize", *(("real",) * real), "wide", "raise", "signs", f"signs_tile:{r.rounding}"),
@@ -99,15 +94,8 @@ class ConvSigns(ConvPixels):
             floating_point="double" if real else "",
             encoding="binary",
             bits=1,
-            order=order,
+            order=by_tiles(site, g, together=2, apart=True),
         )
-
-    def lower_row(self, site: Site) -> Lowered | None:
-        lowered = self.lower(site)
-        assert isinstance(lowered.context, SignsContext)
-        if lowered.context.pointwise:
-            return None
-        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
 
 
 def signs(weights: Ints, r: Requantization, most: int) -> Array:

@@ -25,8 +25,9 @@ from tinycompiler.kernels.base import (
     round_up,
     words,
 )
-from tinycompiler.kernels.convolution import DenseKernel, clamp_of, flat_weights, geometry
+from tinycompiler.kernels.convolution import DenseKernel
 from tinycompiler.kernels.depthwise_spaced import spacing
+from tinycompiler.kernels.geometry import clamp_of, flat_weights, geometry
 from tinycompiler.kernels.order import by_pixels
 from tinycompiler.kernels.requantize import Requantization, pad_channels, pairs_why_not, requantization
 from tinycompiler.ops import Clamp

@@ -13,7 +13,7 @@ It needs |S_B| < 2^23, which is proved here from Σ|w|.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,9 +29,10 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
+from tinycompiler.kernels.geometry import Geometry, clamp_of, flat_weights, geometry, one_group
 from tinycompiler.kernels.order import Touch, by_pixels, by_windows
 from tinycompiler.kernels.requantize import Requantization, pad_channels, pairs_why_not, requantization
-from tinycompiler.ops import Clamp, Conv2D, FullyConnected, Op, Window
+from tinycompiler.ops import Clamp, Conv2D, FullyConnected
 from tinycompiler.ops.base import Ints
 from tinycompiler.tensor import Array, DType
 
@@ -67,75 +68,6 @@ class ConvContext(Context):
     """The pixels of a column take turns word by word, and their sums stand behind it, see inner/dsp/weave.h.j2."""
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Of a convolution as the loop nest sees it."""
-
-    batches: int
-    in_h: int
-    in_w: int
-    in_c: int
-    out_h: int
-    out_w: int
-    out_c: int
-    window: Window
-    pointwise: bool
-
-    @property
-    def taps(self) -> int:
-        kh, kw = self.window.kernel
-        return kh * kw * self.in_c
-
-    @property
-    def run_pixels(self) -> int:
-        """Pixels under a row of the kernel that lie one after another in the input."""
-        return self.window.kernel[1] if self.window.dilation[1] == 1 else 1
-
-    @property
-    def runs(self) -> int:
-        """Of a row of the kernel."""
-        return self.window.kernel[1] // self.run_pixels
-
-    @property
-    def run(self) -> int:
-        """Taps that lie one after another in the input."""
-        return self.in_c * self.run_pixels
-
-
-def geometry(site: Site) -> Geometry:
-    """Of CONV_2D, or of FULLY_CONNECTED seen as one; a pointwise layer is one row of all its pixels."""
-    x, w, y = site.inputs[0], site.inputs[1], site.outputs[0]
-    if isinstance(site.op, FullyConnected):
-        units, depth = w.shape
-        pixels = x.elements // depth
-        return Geometry(1, 1, pixels, depth, 1, pixels, units, Window((1, 1)), True)
-    assert isinstance(site.op, Conv2D)
-    (n, in_h, in_w, in_c), (_, out_h, out_w, out_c) = x.shape, y.shape
-    window = site.op.window
-    if window == Window((1, 1)):
-        pixels = n * in_h * in_w
-        return Geometry(1, 1, pixels, in_c, 1, pixels, out_c, window, True)
-    return Geometry(n, in_h, in_w, in_c, out_h, out_w, out_c, window, False)
-
-
-def clamp_of(op: Op) -> Clamp:
-    clamp = getattr(op, "clamp", Clamp())
-    assert isinstance(clamp, Clamp)
-    return clamp
-
-
-def one_group(site: Site) -> bool:
-    """Whether every output channel of a CONV_2D reads every input channel."""
-    assert isinstance(site.op, Conv2D)
-    return site.op.groups(site.inputs) == 1
-
-
-def flat_weights(site: Site) -> Ints:
-    """Weights as (out_c, taps), taps in the order (row, column, channel)."""
-    w = site.inputs[1]
-    return w.values.astype(np.int64).reshape(w.shape[0], -1)
-
-
 class DenseKernel(Kernel):
     """Of convolutions in which every output channel reads every input channel."""
 
@@ -147,7 +79,24 @@ class DenseKernel(Kernel):
         return super().is_for(site) and (isinstance(site.op, FullyConnected) or one_group(site))
 
 
-class ConvKernel(DenseKernel):
+class RowKernel(DenseKernel):
+    """Those whose C function comes as one row of outputs too."""
+
+    def lower_row(self, site: Site) -> Lowered | None:
+        lowered = self.lower(site)
+        context: Any = lowered.context
+        return None if context.pointwise else replace(lowered, context=replace(context, rowwise=True), order=())
+
+
+def by_tiles(site: Site, g: Geometry, *, together: int, apart: bool) -> tuple[Touch, ...]:
+    """Tile after tile of pixels; `apart`: a tile's are read before it writes."""
+    x, y = site.inputs[0], site.outputs[0]
+    if g.pointwise:
+        return by_pixels(x, y, g.out_w, together=together, apart=apart)
+    return by_windows(x, y, g.window, together=together, apart=apart)
+
+
+class ConvKernel(RowKernel):
     """What both instruction sets share: geometry and fields."""
 
     template = "conv_2d"
@@ -232,28 +181,13 @@ class ConvKernel(DenseKernel):
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=round_up(self.scratch(g, direct, pixels), 4),
             floating_point="double" if r.rounding == "real" else "",
-            order=self.order(site, g, pixels),
+            order=by_tiles(site, g, together=pixels, apart=self.scratch(g, False, pixels) > 0),
         )
 
     def pixels_of(self, site: Site, g: Geometry, direct: bool) -> int:
         """Pixels of a tile: with one output pixel per row there is never a second one to share the weights with."""
         pixels = min(self.pixels, g.out_w)
         return pixels if site.limit is None or self.scratch(g, direct, pixels) <= site.limit else 1
-
-    def lower_row(self, site: Site) -> Lowered | None:
-        lowered = self.lower(site)
-        assert isinstance(lowered.context, ConvContext)
-        if lowered.context.pointwise:
-            return None
-        return replace(lowered, context=replace(lowered.context, rowwise=True), order=())
-
-    def order(self, site: Site, g: Geometry, pixels: int) -> tuple[Touch, ...]:
-        """Tile after tile; a tile's pixels are read before it writes, where they are gathered in columns."""
-        x, y = site.inputs[0], site.outputs[0]
-        apart = self.scratch(g, False, pixels) > 0
-        if g.pointwise:
-            return by_pixels(x, y, g.out_w, together=pixels, apart=apart)
-        return by_windows(x, y, g.window, together=pixels, apart=apart)
 
 
 class ConvDsp(ConvKernel):

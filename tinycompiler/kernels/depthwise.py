@@ -22,7 +22,7 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.order import by_windows
 from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D

@@ -14,8 +14,8 @@ import numpy as np
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
 from tinycompiler.kernels.broadcasting import takes_over
 from tinycompiler.kernels.conv_lanes import lanes_why_not
-from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import tap_weights
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.lines import LARGEST_LINE, Lines
 from tinycompiler.kernels.order import by_strips
 from tinycompiler.kernels.requantize import requantization

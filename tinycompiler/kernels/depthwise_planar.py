@@ -17,8 +17,8 @@ import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
 from tinycompiler.kernels.broadcasting import takes_over
-from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.lines import LARGEST_LINE, Lines
 from tinycompiler.kernels.order import by_strips
 from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization

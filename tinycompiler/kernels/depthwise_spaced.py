@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, quads, words
-from tinycompiler.kernels.convolution import clamp_of
 from tinycompiler.kernels.depthwise import DepthwiseDsp, tap_weights
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.order import by_windows
 from tinycompiler.kernels.requantize import Requantization, pad_channels, requantization
 from tinycompiler.ops import Clamp, DepthwiseConv2D, Window

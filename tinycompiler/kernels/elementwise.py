@@ -10,7 +10,7 @@ import numpy as np
 from tinycompiler.fixed_point import Multiplier
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.broadcasting import constant_fields, is_broadcast, loop_fields, loops_of, takes_over, why_not
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.ops import Add, Comparison, Div, Elementwise, Logic, Mul, Op, Prelu, SquaredDifference, Sub
 from tinycompiler.ops.elementwise import ADD_LEFT_SHIFT
 from tinycompiler.tensor import DType, Quantization, Tensor

@@ -17,13 +17,8 @@ from tinycompiler.kernels.base import (
     window_fields,
 )
 from tinycompiler.kernels.conv_scalar import ConvScalar
-from tinycompiler.kernels.convolution import (
-    ConvDsp,
-    ConvKernel,
-    clamp_of,
-    flat_weights,
-    one_group,
-)
+from tinycompiler.kernels.convolution import ConvDsp, ConvKernel
+from tinycompiler.kernels.geometry import clamp_of, flat_weights, one_group
 from tinycompiler.kernels.requantize import Requantization, pairs_why_not, requantization
 from tinycompiler.ops import Conv2D
 from tinycompiler.ops.base import Ints

@@ -34,8 +34,8 @@ from tinycompiler.kernels.base import (
     window_fields,
     words,
 )
-from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry
 from tinycompiler.kernels.depthwise import tap_weights
+from tinycompiler.kernels.geometry import clamp_of, flat_weights, geometry
 from tinycompiler.ops import Conv2D, DepthwiseConv2D, FullyConnected, Numerics, TransposeConv, int16
 from tinycompiler.ops.base import Ints
 from tinycompiler.ops.convolution import bias_of, constants, real_multipliers

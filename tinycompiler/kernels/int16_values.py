@@ -8,7 +8,7 @@ import numpy as np
 from tinycompiler.fixed_point import quantize_multiplier
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
 from tinycompiler.kernels.broadcasting import is_broadcast, loop_fields, loops_of, takes_over, why_not
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.pooling import geometry_fields
 from tinycompiler.kernels.reduction import LOOPS, alternating
 from tinycompiler.ops import (

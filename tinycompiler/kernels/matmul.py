@@ -10,7 +10,7 @@ import numpy as np
 
 from tinycompiler.fixed_point import quantize_multiplier
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.requantize import prove_once
 from tinycompiler.ops import BatchMatMul, Clamp, DynamicFullyConnected, Numerics
 from tinycompiler.ops.convolution import bias_of, constants

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tinycompiler.kernels.base import Context, Field, Invocation, Kernel, Lowered, Site
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.order import by_windows
 from tinycompiler.ops import AveragePool2D, MaxPool2D
 from tinycompiler.ops.pooling import Pool2D

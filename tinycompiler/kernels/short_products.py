@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tinycompiler.fixed_point import multiply_by_quantized_multiplier
 from tinycompiler.kernels.base import Site, words
-from tinycompiler.kernels.convolution import clamp_of
+from tinycompiler.kernels.geometry import clamp_of
 from tinycompiler.kernels.requantize import Requantization, first_accumulators
 from tinycompiler.ops import Clamp
 from tinycompiler.ops.base import Ints

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from tinycompiler.kernels.base import Lowered, Site, round_up
-from tinycompiler.kernels.convolution import ConvDsp, Geometry, clamp_of, flat_weights, geometry
+from tinycompiler.kernels.convolution import ConvDsp
+from tinycompiler.kernels.geometry import Geometry, clamp_of, flat_weights, geometry
 from tinycompiler.kernels.requantize import Requantization, numbers_why_not, requantization
 from tinycompiler.kernels.sparse import Blocks, Deltas, Form
 from tinycompiler.ops import Clamp

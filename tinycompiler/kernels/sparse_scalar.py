@@ -12,7 +12,7 @@ import numpy as np
 
 from tinycompiler.kernels.base import Lowered, Site, round_up, words
 from tinycompiler.kernels.conv_lanes import ConvLanes, LanesContext
-from tinycompiler.kernels.convolution import Geometry, clamp_of, flat_weights, geometry
+from tinycompiler.kernels.geometry import Geometry, clamp_of, flat_weights, geometry
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.kernels.short_products import ShortProducts, why_not
 from tinycompiler.kernels.sparse import Blocks, Deltas, Form

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from tinycompiler.kernels.base import Lowered, Site, round_up
-from tinycompiler.kernels.convolution import ConvContext, ConvDsp, clamp_of, flat_weights, geometry
+from tinycompiler.kernels.convolution import ConvContext, ConvDsp
+from tinycompiler.kernels.geometry import clamp_of, flat_weights, geometry
 from tinycompiler.kernels.requantize import Requantization, requantization
 from tinycompiler.ops import Clamp
 from tinycompiler.ops.base import Ints

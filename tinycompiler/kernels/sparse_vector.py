@@ -11,7 +11,7 @@ import numpy as np
 
 from tinycompiler.kernels.base import Lowered, Site, round_up
 from tinycompiler.kernels.conv_vector import VectorKernel, vector_why_not
-from tinycompiler.kernels.convolution import clamp_of, flat_weights
+from tinycompiler.kernels.geometry import clamp_of, flat_weights
 from tinycompiler.kernels.requantize import Requantization, numbers_why_not, requantization
 from tinycompiler.kernels.sparse import Blocks, Deltas, Form
 from tinycompiler.ops import Clamp

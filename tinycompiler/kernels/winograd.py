@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from tinycompiler.kernels.base import Constant, Context, Field, Invocation, Kernel, Lowered, Site, words
-from tinycompiler.kernels.convolution import clamp_of, flat_weights, geometry, one_group
+from tinycompiler.kernels.geometry import clamp_of, flat_weights, geometry, one_group
 from tinycompiler.kernels.order import by_strips
 from tinycompiler.kernels.requantize import pad_channels, requantization
 from tinycompiler.ops import Conv2D
