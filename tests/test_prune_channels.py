@@ -66,12 +66,12 @@ class Network:
         taps = window.kernel if window else ()
         shape = (1, *taps, depth) if depthwise else (channels, *taps, depth)
         weights = self.rng.integers(-40, 41, shape).astype(np.int8)
-        pruned = self.rng.random(channels) < 0.5
+        pruned = self.rng.random(channels) < self.rng.choice([0.5, 0.1])
         if depthwise:
             weights[..., pruned] = 0
         else:
             weights[pruned] = 0
-            weights[..., self.rng.random(depth) < 0.3] = 0
+            weights[..., self.rng.random(depth) < self.rng.choice([0.3, 0.1])] = 0
         scales = tuple(float(np.float32(s)) for s in self.rng.uniform(0.001, 0.02, channels))
         bias = self.rng.integers(-3000, 3000, channels).astype(np.int32)
         low = int(self.rng.choice([-128, -128, -20]))
@@ -123,6 +123,23 @@ def test_random_networks_keep_every_byte(seed: int, numerics: Numerics) -> None:
     long = net.add(Reshape((1, shape[1] * shape[2] * shape[3])), (again,), again)
     second = net.weighted(long, 4, None)
     assert_unchanged(net.graph((x,), (result, second)), seed)
+
+
+@pytest.mark.parametrize(
+    ("channels", "dead", "left"),
+    [(16, 2, 16), (16, 3, 13), (32, 4, 28), (32, 3, 32), (40, 5, 36), (18, 1, 17), (8, 1, 8)],
+)
+def test_few_dead_channels_stay_where_that_makes_fours(channels: int, dead: int, left: int) -> None:
+    net = Network(5, Numerics.LITERT)
+    x = net.tensor((1, 4, 4, 4))
+    first = net.weighted(x, channels, POINT)
+    second = net.weighted(first, 4, POINT)
+    for node, axis, count in ((net.nodes[0], 0, channels), (net.nodes[1], 3, channels)):
+        weights = net.tensors[node.inputs[1]].values
+        weights[:] = np.where(weights == 0, 1, weights)
+        weights[(slice(None),) * axis + (slice(count - dead, None),)] = 0
+    pruned = assert_unchanged(net.graph((x,), (second,)), 5)
+    assert pruned.tensors[first].shape[-1] == left
 
 
 def test_a_constant_other_than_the_zero_point_stays_in_front_of_padding() -> None:

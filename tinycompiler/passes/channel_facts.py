@@ -10,6 +10,8 @@ Instead of a rule for each operator that computes values: constants run through 
 nothing here rounds.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -158,8 +160,9 @@ def _reshaped(constants: tuple[Mask, Ints], x: Tensor, y: Tensor) -> tuple[Mask,
     return _varying(y)
 
 
-def needed_of(graph: Graph, constants: Constants) -> dict[str, Mask]:
-    """Backward: which channels of each computed tensor some reader cannot do without, to a fixpoint.
+def needed_of(graph: Graph, constants: Constants, wanted: Mapping[str, Mask]) -> dict[str, Mask]:
+    """Backward: which channels of each computed tensor some reader cannot do without, to a fixpoint; those that are
+    `wanted` are to be kept for other reasons.
 
     An operator that works channel by channel has as many inputs as outputs, so what is needed of one side for other
     reasons is needed of the other.
@@ -167,6 +170,8 @@ def needed_of(graph: Graph, constants: Constants) -> dict[str, Mask]:
     needed = {name: np.zeros(channels_of(graph.tensors[name]), np.bool_) for name in constants}
     for name in {*graph.inputs, *graph.results, *(s.tensor for s in graph.states)} & set(needed):
         needed[name][:] = True
+    for name, mask in wanted.items():
+        needed[name] |= mask
     while True:
         before = sum(int(mask.sum()) for mask in needed.values())
         for node in reversed(graph.nodes):

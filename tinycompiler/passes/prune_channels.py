@@ -14,10 +14,13 @@ from tinycompiler.graph import Graph, Node
 from tinycompiler.ops import Concatenation, Conv2D, DepthwiseConv2D, FullyConnected, Reshape
 from tinycompiler.ops.base import Ints
 from tinycompiler.ops.convolution import bias_of
-from tinycompiler.passes.channel_facts import Constants, by_input, channels_of, constants_of, needed_of
+from tinycompiler.passes.channel_facts import Constants, Mask, by_input, channels_of, constants_of, needed_of
 from tinycompiler.passes.drop_dead import drop_dead
 from tinycompiler.passes.fold_constants import fold_constants
 from tinycompiler.tensor import Array, DType, Quantization, Tensor
+
+MOSTLY = 7 / 8
+"""Of the channels: where more go, the exact number that is needed is left, whatever it is."""
 
 
 def prune_channels(graph: Graph) -> Graph:
@@ -28,7 +31,7 @@ def prune_channels(graph: Graph) -> Graph:
         if whole:
             graph = drop_dead(fold_constants(_replaced(graph, constants, whole)))
             continue
-        needed = needed_of(graph, constants)
+        needed = kept_of(graph, constants)
         # A tensor of which nothing is needed is left whole: with its last reader cut, it is dead in the next round.
         keep = {name: np.flatnonzero(mask) for name, mask in needed.items() if mask.any() and not mask.all()}
         empty = {name for name, mask in needed.items() if not mask.any()}
@@ -36,6 +39,27 @@ def prune_channels(graph: Graph) -> Graph:
         if not keep and not empty & joined:
             return graph
         graph = drop_dead(_cut(graph, constants, keep, empty))
+
+
+def kept_of(graph: Graph, constants: Constants) -> dict[str, Mask]:
+    """The channels that stay: those that are needed, and what `in_fours` adds, with all that these need in turn."""
+    found = needed_of(graph, constants, {})
+    while True:
+        wider = {name: in_fours(mask) for name, mask in found.items()}
+        if all((wider[name] == mask).all() for name, mask in found.items()):
+            return found
+        found = needed_of(graph, constants, wider)
+
+
+def in_fours(needed: Mask) -> Mask:
+    """Where few channels would go, with as many as make a multiple of four, if all were one: kernels load fours, and
+    that gains more.
+    """
+    count = int(needed.sum())
+    wider = needed.copy()
+    if count and needed.size % 4 == 0 and count >= MOSTLY * needed.size:
+        wider[np.flatnonzero(~needed)[: -count % 4]] = True
+    return wider
 
 
 def _replaced(graph: Graph, constants: Constants, names: Sequence[str]) -> Graph:
