@@ -42,10 +42,13 @@ def prune_channels(graph: Graph) -> Graph:
 
 
 def kept_of(graph: Graph, constants: Constants) -> dict[str, Mask]:
-    """The channels that stay: those that are needed, and what `in_fours` adds, with all that these need in turn."""
+    """The channels that stay: those that are needed, and in images what `in_fours` adds, with all that these need in
+    turn.
+    """
     found = needed_of(graph, constants, {})
+    images = [name for name in found if len(graph.tensors[name].shape) == 4]
     while True:
-        wider = {name: in_fours(mask) for name, mask in found.items()}
+        wider = found | {name: in_fours(found[name]) for name in images}
         if all((wider[name] == mask).all() for name, mask in found.items()):
             return found
         found = needed_of(graph, constants, wider)
