@@ -28,6 +28,7 @@ def site(scales: tuple[float, float, float], points: tuple[int, int, int]) -> Si
     return Site(graph, graph.nodes[0])
 
 
+@pytest.mark.slow
 @given(st.tuples(SCALES, SCALES, SCALES), st.tuples(POINTS, POINTS, POINTS))
 @settings(max_examples=25, deadline=None)
 def test_a_fit_has_the_value_of_every_pair(scales: tuple[float, float, float], points: tuple[int, int, int]) -> None:

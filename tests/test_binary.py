@@ -418,6 +418,7 @@ def with_int8_activations(graph: Graph) -> Graph:
     return replace(graph, tensors=tensors).with_nodes(nodes).verify()
 
 
+@pytest.mark.slow
 @needs_real
 @pytest.mark.models
 def test_bits_take_a_part_of_the_memory_of_int8_values() -> None:

@@ -499,6 +499,7 @@ def test_without_renode(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_scripts_for_renode_come_with_the_output(work: Path) -> None:
     assert say("compile", DIGITS, *BOARD, "-o", "out").code == 0

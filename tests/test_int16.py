@@ -139,6 +139,7 @@ reals = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(real=reals, seed=seeds)
 def test_what_is_proved_is_equal(real: float, seed: int) -> None:
     if not is_proved(real, 2**31 - 1):

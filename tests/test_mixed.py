@@ -83,6 +83,7 @@ def test_on_boards_with_20_kb(path: Path, board: str) -> None:
     assert said.json["verify"]["layers_checked"] == 7
 
 
+@pytest.mark.slow
 def test_every_layer_is_stored_in_its_own_way(path: Path) -> None:
     """And the report says how, and what that saves."""
     layers = say("compile", path, "-b", "nucleo_l4r5zi", "--json").json["layers"]

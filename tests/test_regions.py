@@ -400,6 +400,7 @@ def test_remedies_do_what_they_say(tmp_path: Path, given: list[str], room: int) 
     assert_remedies(DIGITS, board_file(tmp_path, [("sram", 0x2000_0000, room)]), given)
 
 
+@pytest.mark.slow
 def test_less_scratch_is_a_remedy(tmp_path: Path) -> None:
     given = ["--max-slowdown", "100"]
     words = ["check", DIGITS, "-b", "nucleo_l4r5zi", "--json", *given]
@@ -436,6 +437,7 @@ def test_a_place_can_be_the_problem(tmp_path: Path) -> None:
     assert re.search(r"tensors wherever there is room: -[\d,]+ bytes in sram1.*then it fits", said.out)
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @needs_real
 def test_a_tensor_that_is_too_large_by_itself() -> None:
@@ -444,6 +446,7 @@ def test_a_tensor_that_is_too_large_by_itself() -> None:
     assert "too large by itself, at conv_2d_0: input_1_int8 27,648" in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @needs_real
 def test_float_edges_cost_memory(tmp_path: Path) -> None:

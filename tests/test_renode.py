@@ -214,6 +214,7 @@ def test_a_line_that_is_broken_off(plays: Callable[..., Path]) -> None:
     assert "its last line is 'tc:output 0 0 01" in refused("renode ended with code 0 before the firmware had finished")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "match"),
     [
@@ -335,6 +336,7 @@ def test_another_version(plays: Callable[..., Path], said: str, match: str) -> N
     refused(match)
 
 
+@pytest.mark.slow
 def test_a_version_that_does_not_come(renode_at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     renode_at.write_text("#!/bin/sh\nsleep 1000\n")
     monkeypatch.setattr(renode, "VERSION_SECONDS", 0.2)
