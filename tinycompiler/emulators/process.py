@@ -25,7 +25,7 @@ from types import FrameType
 from tinycompiler.build import Elf
 from tinycompiler.emulators import Progress
 from tinycompiler.emulators.model import describe_fault
-from tinycompiler.emulators.protocol import Transcript, fault, parse
+from tinycompiler.emulators.protocol import Fault, Transcript, fault, parse
 from tinycompiler.errors import EmulatorError
 
 CONSOLE = "console.txt"
@@ -48,6 +48,11 @@ class Heard:
     logs: Mapping[str, Sequence[str]]  # lines of what else it said: SAID, and the log files that were asked for
     why: str  # why it was over; "" when the firmware said its last line
     kept: Path | None  # a copy of the logs that stays, when there is a why
+
+    @property
+    def fault(self) -> Fault | None:
+        """The first that the firmware reported."""
+        return next((each for each in map(fault, self.lines) if each is not None), None)
 
 
 @contextmanager
@@ -152,8 +157,7 @@ def transcript(heard: Heard, elf: Elf, *, tool: str, place: str = "") -> Transcr
     `place`: where the firmware was last seen, as a clause.
     """
     try:
-        found = next((each for each in map(fault, heard.lines) if each is not None), None)
-        if found is not None:
+        if (found := heard.fault) is not None:
             raise EmulatorError(describe_fault(found, elf))
         if heard.why:
             last = f"its last line is {heard.lines[-1][:100]!r}" if heard.lines else "it has printed nothing"

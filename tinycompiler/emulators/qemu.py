@@ -34,10 +34,10 @@ from tinycompiler import board as boards
 from tinycompiler.board import Board
 from tinycompiler.build import Elf
 from tinycompiler.emulators import Progress, Run
+from tinycompiler.emulators.counting import node_number
 from tinycompiler.emulators.gdb_remote import GdbRemote
 from tinycompiler.emulators.model import Model, model_of, overflow, where
 from tinycompiler.emulators.process import CONSOLE, SAID, Heard, listen, transcript, workplace
-from tinycompiler.emulators.protocol import fault
 from tinycompiler.emulators.qemu_monitor import QemuMonitor
 from tinycompiler.errors import EmulatorError
 
@@ -153,7 +153,7 @@ class _Watch:
         try:
             self._monitor.ask("qmp_capabilities")
             self._watch()
-        except EOFError:
+        except (EOFError, ConnectionError):
             pass  # the process has ended, and the console says whether it should have
         except TimeoutError:
             self.why = f"it gave no answer within {PATIENCE_SECONDS:g} s"
@@ -184,7 +184,7 @@ class _Watch:
         start, node = self._executed(), -1
         while (at := self._until({back, *self.model.nodes}, start)) != back:
             before = self._executed()
-            node = max(self.model.nodes[at], node + 1)  # one that comes again is a later one that was merged with it
+            node = node_number(node, [self.model.nodes[at]])
             self._until({self._gdb.registers()[LR] & ~1}, start)
             self.nodes[node] += self._executed() - before
             if self._gdb.registers()[PC] == back:  # called in place of a return
@@ -260,8 +260,7 @@ def _touched(paint: bytes, left: bytes) -> int:
 def _result(elf: Elf, heard: Heard, watch: _Watch) -> Run:
     if watch.problem is not None:
         raise watch.problem
-    found = next((each for each in map(fault, heard.lines) if each is not None), None)
-    if watch.outside and not (found and found.pc):
+    if watch.outside and not (heard.fault and heard.fault.pc):
         raise EmulatorError(f"{TOOL}: {watch.outside}")
     said = transcript(_quiet(heard), elf, tool=TOOL, place=watch.place or _place(elf, heard))
     numbers = range(max(watch.nodes, default=-1) + 1)
