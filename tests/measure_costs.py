@@ -8,7 +8,7 @@ bytes of code that a program with this kernel has more than one with none.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,31 +44,22 @@ def cases() -> list[Case]:
     sizes = ((1, 6, 6, 16), (1, 8, 8, 32), (1, 12, 12, 8), (1, 5, 5, 64), (1, 16, 16, 4), (1, 10, 9, 13))
     more = ({"filters": f, "kernel": (k, k)} for k in (1, 3) for f in (8, 24))
     dense = [{"shape": shape, **told} for told in more for shape in sizes]
-    nibbles = [
-        {**t, "weights": np.random.default_rng(0).integers(-7, 8, (t["filters"], *t["kernel"], t["shape"][3]), np.int8)}
-        for t in dense
-    ]
-    pairs = [
-        {**t, "weights": np.random.default_rng(0).integers(-2, 2, (t["filters"], *t["kernel"], t["shape"][3]), np.int8)}
-        for t in dense[::2]
-    ]
-    bits = [
-        {**t, "weights": np.random.default_rng(0).choice([-5, 5], (t["filters"], *t["kernel"], t["shape"][3]))}
-        for t in dense
-    ]
+    nibbles = [with_weights(t, lambda rng, shape: rng.integers(-7, 8, shape, np.int8)) for t in dense]
+    pairs = [with_weights(t, lambda rng, shape: rng.integers(-2, 2, shape, np.int8)) for t in dense[::2]]
+    bits = [with_weights(t, signs) for t in dense]
     left, rng = ((4, 0.25), (1, 0.1), (1, 0.25)), np.random.default_rng(0)
-    holes = [
-        {**t, "weights": pruned(rng, (t["filters"], *t["kernel"], t["shape"][3]), *some)}
-        for t in dense[::2]
-        for some in left
-    ]
+
+    def zeros(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**t, "weights": pruned(rng, weights_shape(t), *some)} for t in layers for some in left]
+
+    holes = zeros(dense[::2])
     thin = [{"shape": (1, 24, 24, c), "filters": 8, "kernel": (3, 3), "stride": (2, 2)} for c in (1, 3)]
     deep = [{"shape": s, "kernel": k, "stride": (n, n)} for s in sizes for k in ((3, 3), (5, 1)) for n in (1, 2)]
     long = [{"shape": (1, n, 1, c), "kernel": (n, 1), "padding": "VALID"} for n in (3, 5, 9, 21) for c in (8, 32, 64)]
     flat = [{"shape": (1, c), "units": u} for c in (16, 64, 256) for u in (1, 4, 32, 64)]
-    ones = [{**t, "weights": np.random.default_rng(0).choice([-5, 5], (t["units"], t["shape"][1]))} for t in flat]
-    few = [{**t, "weights": np.random.default_rng(0).integers(-2, 2, (t["units"], t["shape"][1]))} for t in flat[2:]]
-    gaps = [{**t, "weights": pruned(rng, (t["units"], t["shape"][1]), *some)} for t in flat[2:] for some in left]
+    ones = [with_weights(t, signs) for t in flat]
+    few = [with_weights(t, lambda rng, shape: rng.integers(-2, 2, shape)) for t in flat[2:]]
+    gaps = zeros(flat[2:])
     grouped = [
         {"shape": (1, n, n, c), "filters": f, "kernel": (k, k), "groups": g}
         for n, c, f, g in ((8, 16, 16, 4), (8, 32, 16, 2), (5, 12, 24, 3), (10, 8, 8, 2))
@@ -86,6 +77,21 @@ def cases() -> list[Case]:
         *each(models.average_pool_2d, *pools, activation="NONE"),
         *packable(),
     ]
+
+
+def weights_shape(told: dict[str, Any]) -> tuple[int, ...]:
+    """Of a CONV_2D or FULLY_CONNECTED in one group."""
+    return (told.get("filters") or told["units"], *told.get("kernel", ()), told["shape"][-1])
+
+
+def with_weights(told: dict[str, Any], draw: Callable[[np.random.Generator, tuple[int, ...]], Array]) -> dict[str, Any]:
+    """The layer with weights that are drawn."""
+    return {**told, "weights": draw(np.random.default_rng(0), weights_shape(told))}
+
+
+def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Weights of two values."""
+    return rng.choice([-5, 5], shape)
 
 
 def packable() -> list[Case]:

@@ -156,6 +156,7 @@ def test_the_smallest_code_computes_the_same(board: str) -> None:
 def test_every_choice_has_its_figures() -> None:
     """Kernels that have a sibling were measured: see tests/measure_costs.py."""
     graph = merged(convolutions(), Numerics.LITERT)
+    assert all(kernel.encoding for kernel in KERNELS if kernel.rival), "reasons need a word for it"
     for core in ("cortex-m0plus", "cortex-m3", "cortex-m4f", "cortex-m33f"):
         for node, listed in options_of(graph, CORES[core]).items():
             if len(listed) > 1 and "softmax" not in node:

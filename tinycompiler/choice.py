@@ -100,7 +100,7 @@ def _options(site: Site, core: Core) -> list[Option]:
             slowest = max((SLOWER * option.cycles for option in listed), default=0.0)
             listed.append(Option(kernel.name, max(estimated or 0.0, slowest), constants))
         elif listed and estimated is not None and (estimated < listed[0].cycles or constants < listed[0].constants):
-            listed.append(Option(kernel.name, estimated, constants, call.encoding or "packed"))
+            listed.append(Option(kernel.name, estimated, constants, kernel.encoding))
     return sorted(listed, key=attrgetter("cycles"))
 
 

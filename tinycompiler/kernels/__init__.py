@@ -196,8 +196,10 @@ def _better(taken: Kernel, refused: Mapping[str, str], site: Site, core: Core) -
     """Kernels that stand before the one that was taken, and why they were not; of a choice among rivals, `Call.reason`
     says it.
     """
+    if taken.rival:
+        return
     for kernel in candidates(replace(site, chosen="", dense=True)):
-        if kernel is taken or taken.rival:
+        if kernel is taken:
             break
         why = refused.get(kernel.name) or why_not(kernel, site, core)
         if why is None:

@@ -130,6 +130,12 @@ class Site:
         wanted = max(usual, min(self.spare, most))
         return wanted if self.limit is None else min(wanted, self.limit)
 
+    def no_room(self, what: str, least: int) -> str | None:
+        """None, or the sentence where `what` ("a column takes") is more scratch than a kernel may take."""
+        if self.limit is None or least <= self.limit:
+            return None
+        return f"{what} {least:,} bytes of scratch, and the arena's budget leaves {self.limit:,}"
+
     @property
     def op(self) -> Op:
         return self.node.op
@@ -163,8 +169,6 @@ class Lowered:
     in_place: tuple[str, ...] = ()
     floating_point: str = ""
     """See `Call`; copying floats is no arithmetic."""
-    encoding: str = ""
-    bits: int = 8
     order: tuple[Touch, ...] = ()
 
 
@@ -179,6 +183,9 @@ class Kernel:
     """Types of a first output that the kernel is for, others being another kernel's matter; None: any."""
     rival: ClassVar[bool] = False
     """Whether the values of the weights decide if it is faster than other kernels, so that estimates are asked."""
+    encoding: ClassVar[str] = ""
+    """How it stores weights: see Call. All rivals have a word for it."""
+    bits: ClassVar[int] = 8
 
     def is_for(self, site: Site) -> bool:
         """Whether the kernel runs such operators at all; if not, its refusal is not worth a word."""
@@ -223,8 +230,8 @@ class Kernel:
             order=lowered.order,
             macs=site.graph.macs(site.node),
             floating_point=lowered.floating_point,
-            encoding=lowered.encoding,
-            bits=lowered.bits,
+            encoding=self.encoding,
+            bits=self.bits,
             rejected=rejected,
             reason=site.reason if site.chosen == self.name else "",
         )

@@ -92,6 +92,8 @@ class Bconv(Kernel):
     """Runs everywhere."""
 
     name = "lce_bconv_2d"
+    encoding = "binary"
+    bits = 1
     template = "bconv"
     ops = (LceBconv2d,)
 
@@ -134,8 +136,6 @@ class Bconv(Kernel):
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=self.scratch(sizes),
             floating_point="single" if output == "float" else "",
-            encoding="binary",
-            bits=1,
             order=by_windows(x, y, op.window, together=1, apart=sizes.groups == 1),
         )
 

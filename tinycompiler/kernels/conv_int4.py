@@ -13,11 +13,10 @@ are widened to half-words (3.7 instructions per MAC in public kernels), because 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
-from tinycompiler.kernels.base import Lowered, Site, words
+from tinycompiler.kernels.base import Site, words
 from tinycompiler.kernels.convolution import ConvDsp
 from tinycompiler.kernels.geometry import Geometry
 from tinycompiler.kernels.requantize import Requantization, numbers_why_not, pad_channels
@@ -54,7 +53,6 @@ class FieldsKernel(ConvDsp):
     rival = True
     shapes = ("tile_shape", "weave")
     woven = True
-    bits: ClassVar[int]
 
     def is_for(self, site: Site) -> bool:
         return super().is_for(site) and fits(site.inputs[1].values, self.bits)
@@ -65,9 +63,6 @@ class FieldsKernel(ConvDsp):
 
     def scratch(self, g: Geometry, direct: bool, pixels: int) -> int:
         return super().scratch(g, direct, pixels) + SUMS
-
-    def lower(self, site: Site) -> Lowered:
-        return replace(super().lower(site), encoding=f"int{self.bits}", bits=self.bits)
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         [r] = requantizations
@@ -94,6 +89,7 @@ class ConvInt4(FieldsKernel):
 
     name = "conv_2d_s4_dsp"
     header = "tile_s4"
+    encoding = "int4"
     bits = 4
 
 
@@ -102,6 +98,7 @@ class ConvInt2(FieldsKernel):
 
     name = "conv_2d_s2_dsp"
     header = "tile_s2"
+    encoding = "int2"
     bits = 2
     pixels = 1
 
@@ -129,7 +126,7 @@ def fields_why_not(weights: Ints, r: Requantization, bits: int) -> str | None:
         channel = int(np.argmax(sums >= most))
         place = f"as number {channel % count + 1} of {count} in a half-word"
         return f"output channel {channel} has Σ|w| = {int(sums[channel]):,}; {place} it needs below {most[channel]:,}"
-    if (np.abs(r.bias[~r.constant]) >= 2**23).any():
+    if r.wide:
         channel = int(np.argmax(np.where(r.constant, 0, np.abs(r.bias))))
         return f"output channel {channel} has a bias of {int(r.bias[channel]):,}, of more than 24 bits"
     return None

@@ -77,11 +77,8 @@ class ConvLanes(RowKernel):
         g = geometry(site)
         if g.out_c < FEWEST_CHANNELS:
             return f"there are {g.out_c} output channels; {FEWEST_CHANNELS} or more are supported"
-        least = 0 if self.direct(g) else round_up(g.taps, 4)
-        if site.limit is not None and least > site.limit:
-            return f"a column takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        weights = flat_weights(site)
-        return lanes_why_not(weights) or why_not(site, requantization(site, weights, clamp_of(site.op)))
+        weights, why = flat_weights(site), site.no_room("a column takes", 0 if self.direct(g) else round_up(g.taps, 4))
+        return why or lanes_why_not(weights) or why_not(site, requantization(site, weights, clamp_of(site.op)))
 
     def direct(self, g: Geometry) -> bool:
         """Whether a pixel's bytes can serve as its column."""

@@ -46,11 +46,8 @@ class ConvPixels(RowKernel):
         g = geometry(site)
         if g.out_w < 2 or g.out_c < 2:
             return f"there are {g.out_w} pixels in a row and {g.out_c} output channels; 2 or more of both are supported"
-        scratch = 4 * round_up(g.taps, 4)
-        if site.limit is not None and scratch > site.limit:
-            return f"a column takes {scratch:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        weights = flat_weights(site)
-        return lanes_why_not(weights) or why_not(site, requantization(site, weights, clamp_of(site.op)))
+        weights, why = flat_weights(site), site.no_room("a column takes", 4 * round_up(g.taps, 4))
+        return why or lanes_why_not(weights) or why_not(site, requantization(site, weights, clamp_of(site.op)))
 
     def lower(self, site: Site) -> Lowered:
         g, clamp = geometry(site), clamp_of(site.op)

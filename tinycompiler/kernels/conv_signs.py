@@ -42,15 +42,14 @@ class ConvSigns(ConvPixels):
 
     name = "conv_2d_s1_signs"
     rival = True
+    encoding = "binary"
+    bits = 1
 
     def is_for(self, site: Site) -> bool:
         return super().is_for(site) and magnitudes(flat_weights(site)) is not None
 
     def why_not(self, site: Site) -> str | None:
-        least = self.scratch(geometry(site), 1)
-        if site.limit is not None and least > site.limit:
-            return f"tables take {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        return None
+        return site.no_room("tables take", self.scratch(geometry(site), 1))
 
     @staticmethod
     def scratch(g: Geometry, most: int) -> int:
@@ -92,8 +91,6 @@ class ConvSigns(ConvPixels):
             invocations=(Invocation((x.name, y.name), fields),),
             scratch=self.scratch(g, most),
             floating_point="double" if real else "",
-            encoding="binary",
-            bits=1,
             order=by_tiles(site, g, together=2, apart=True),
         )
 

@@ -52,8 +52,8 @@ class VectorContext(Context):
 def vector_why_not(site: Site) -> str | None:
     """What both kernels ask of the node's shape."""
     g = geometry(site)
-    if g.batches * g.out_h * g.out_w > 1:
-        return f"there are {g.batches * g.out_h * g.out_w:,} output pixels; one is supported"
+    if g.pixels > 1:
+        return f"there are {g.pixels:,} output pixels; one is supported"
     if g.window.padding:
         return "some taps are outside the image"
     if g.window.kernel != (1, 1) and spacing(g.window, g.in_w) != 1:
@@ -106,10 +106,8 @@ class ConvVector(VectorKernel):
             return why
         if len(weights) % 2 or len(weights) < 4:
             return f"there are {len(weights)} output channels; an even number of four or more is supported"
-        least = self._scratch(weights.shape[1])
-        if site.limit is not None and least > site.limit:
-            return f"a copy of its taps takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        return pairs_why_not(weights, requantization(site, weights, clamp_of(site.op)))
+        why = site.no_room("a copy of its taps takes", self._scratch(weights.shape[1]))
+        return why or pairs_why_not(weights, requantization(site, weights, clamp_of(site.op)))
 
     def _scratch(self, taps: int) -> int:
         """The last word must not reach beyond the input."""

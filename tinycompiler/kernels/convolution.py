@@ -200,9 +200,9 @@ class ConvDsp(ConvKernel):
 
     def why_not(self, site: Site) -> str | None:
         g = geometry(site)
-        least = self.scratch(g, g.in_c % 4 == 0, 1)
-        if site.limit is not None and least > site.limit:
-            return f"a column takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
+        why = site.no_room("a column takes", self.scratch(g, g.in_c % 4 == 0, 1))
+        if why is not None:
+            return why
         if g.pointwise and g.out_c == g.out_w == 1:
             return "one output reads each value once: widening them into a column takes longer than it saves"
         weights = flat_weights(site)
@@ -234,7 +234,7 @@ class ConvDsp(ConvKernel):
 
     def tile(self, requantizations: Sequence[Requantization]) -> str:
         """Biases of less than 24 bits share a word with their shift."""
-        wide = any((np.abs(r.bias[~r.constant]) >= 2**23).any() for r in requantizations)
+        wide = any(r.wide for r in requantizations)
         return requantizations[0].kind + "_wide" * wide
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:

@@ -24,6 +24,11 @@ class Geometry:
     pointwise: bool
 
     @property
+    def pixels(self) -> int:
+        """Of the output."""
+        return self.batches * self.out_h * self.out_w
+
+    @property
     def taps(self) -> int:
         kh, kw = self.window.kernel
         return kh * kw * self.in_c

@@ -5,11 +5,9 @@ mask take out one tap's. Products are so short that sixteen taps fit a half befo
 for most of that. Weights are stored + 8, so that a mask is enough; sums start with what that takes.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
-from tinycompiler.kernels.base import Lowered, Site, words
+from tinycompiler.kernels.base import Site, words
 from tinycompiler.kernels.conv_int4 import fits
 from tinycompiler.kernels.conv_lanes import ConvLanes
 from tinycompiler.ops.base import Ints
@@ -23,12 +21,11 @@ class LanesInt4(ConvLanes):
     rival = True
     tile = "lanes_s4"
     zeroed = True
+    encoding = "int4"
+    bits = 4
 
     def is_for(self, site: Site) -> bool:
         return super().is_for(site) and fits(site.inputs[1].values, 4)
-
-    def lower(self, site: Site) -> Lowered:
-        return replace(super().lower(site), encoding="int4", bits=4)
 
     def lanes(self, fours: Ints) -> Array:
         """For every four taps a word of either pair: four fields of the first channel, four of the second."""

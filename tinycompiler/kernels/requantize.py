@@ -51,6 +51,11 @@ class Requantization:
         """As kernels name it that make a difference of `positive`."""
         return "positive" if self.positive and self.rounding == "twice" else self.rounding
 
+    @property
+    def wide(self) -> bool:
+        """Whether some bias has 24 bits or more, and so does not share a word with its shift."""
+        return bool((np.abs(self.bias[~self.constant]) >= 2**23).any())
+
 
 def requantization(site: Site, weights: Ints, clamp: Clamp) -> Requantization:
     """Of a convolution or fully connected node; `weights` are (channels, taps) in any tap order."""

@@ -34,16 +34,15 @@ class SparseKernel(ConvDsp):
         g, weights = geometry(site), flat_weights(site)
         if g.out_w < 2:
             return "one pixel in a row leaves nothing to share"
-        least = self.scratch(g, g.in_c % 4 == 0, PIXELS)
-        if site.limit is not None and least > site.limit:
-            return f"columns take {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        numbers = requantization(site, weights, clamp_of(site.op))
-        return self.form.why_not(self.in_order(weights, g)) or numbers_why_not(numbers)
+        return (
+            site.no_room("columns take", self.scratch(g, g.in_c % 4 == 0, PIXELS))
+            or self.form.why_not(self.in_order(weights, g))
+            or numbers_why_not(requantization(site, weights, clamp_of(site.op)))
+        )
 
     def multiplications(self, site: Site) -> int:
         g = geometry(site)
-        steps = self.form.steps(self.in_order(flat_weights(site), g))
-        return steps.weights.size * g.batches * g.out_h * g.out_w
+        return self.form.steps(self.in_order(flat_weights(site), g)).weights.size * g.pixels
 
     def columns(self, taps: int, direct: bool, pixels: int) -> int:
         return 2 * round_up(taps, 4) * PIXELS
@@ -67,7 +66,7 @@ class SparseKernel(ConvDsp):
         lowered = super().lower(site)
         head, tile = lowered.inner[:-1], lowered.inner[-1]
         inner = (*head, f"four:{'spread' if self.spread else 'widen'}", tile)
-        return replace(lowered, inner=inner, encoding=self.form.encoding)
+        return replace(lowered, inner=inner)
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp, tile: str) -> Array:
         return self.form.pack(weights, r, zero_point, clamp, wide=tile.endswith("wide"))
@@ -78,6 +77,7 @@ class ConvBlocks(SparseKernel):
 
     name = "conv_2d_s8_blocks"
     form = Blocks()
+    encoding = form.encoding
 
 
 class ConvDeltas(SparseKernel):
@@ -85,4 +85,5 @@ class ConvDeltas(SparseKernel):
 
     name = "conv_2d_s8_deltas"
     form = Deltas(2 * PIXELS)
+    encoding = form.encoding
     spread = True

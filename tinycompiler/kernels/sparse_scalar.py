@@ -28,15 +28,11 @@ class SparseScalar(ConvLanes):
 
     def why_not(self, site: Site) -> str | None:
         g, weights = geometry(site), flat_weights(site)
-        least = 0 if self.direct(g) else round_up(g.taps, 4)
-        if site.limit is not None and least > site.limit:
-            return f"a column takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        why = self.form.why_not(weights)
-        return why or why_not(site, requantization(site, weights, clamp_of(site.op)))
+        why = site.no_room("a column takes", 0 if self.direct(g) else round_up(g.taps, 4))
+        return why or self.form.why_not(weights) or why_not(site, requantization(site, weights, clamp_of(site.op)))
 
     def multiplications(self, site: Site) -> int:
-        g = geometry(site)
-        return self.form.steps(flat_weights(site)).weights.size * g.batches * g.out_h * g.out_w
+        return self.form.steps(flat_weights(site)).weights.size * geometry(site).pixels
 
     def is_wide(self, site: Site, g: Geometry) -> bool:
         return False
@@ -44,7 +40,7 @@ class SparseScalar(ConvLanes):
     def lower(self, site: Site) -> Lowered:
         lowered = super().lower(site)
         assert isinstance(lowered.context, LanesContext)
-        return replace(lowered, context=replace(lowered.context, fours=False), encoding=self.form.encoding)
+        return replace(lowered, context=replace(lowered.context, fours=False))
 
     def pack(self, weights: Ints, r: Requantization, products: ShortProducts) -> Array:
         """Per channel: bias, bytes of its steps, those (each its distance and its weights), its requantization."""
@@ -65,6 +61,7 @@ class ScalarBlocks(SparseScalar):
     name = "conv_2d_s8_scalar_blocks"
     tile = "sparse_blocks"
     form = Blocks(anywhere=True)
+    encoding = form.encoding
 
 
 class ScalarDeltas(SparseScalar):
@@ -73,6 +70,7 @@ class ScalarDeltas(SparseScalar):
     name = "conv_2d_s8_scalar_deltas"
     tile = "sparse_deltas"
     form = Deltas(1)
+    encoding = form.encoding
 
     def direct(self, g: Geometry) -> bool:
         return g.pointwise

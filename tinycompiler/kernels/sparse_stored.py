@@ -26,10 +26,11 @@ class ConvBitmap(ConvDsp):
 
     name = "conv_2d_s8_bitmap"
     rival = True
+    encoding = "bitmap"
 
     def why_not(self, site: Site) -> str | None:
         g, dense = geometry(site), self.dense_bytes(site)
-        if g.batches * g.out_h * g.out_w == 1:
+        if g.pixels == 1:
             return "each weight is read once: unpacking it would take longer than all else"
         room = site.scratch(USUAL, MOST)
         if dense > room:
@@ -45,7 +46,7 @@ class ConvBitmap(ConvDsp):
     def dense_bytes(self, site: Site) -> int:
         """Of the stream that the tile reads."""
         weights = flat_weights(site)
-        wide = self.tile([requantization(site, weights, clamp_of(site.op))]).endswith("wide")
+        wide = requantization(site, weights, clamp_of(site.op)).wide
         channels, taps = round_up(len(weights), 2), round_up(weights.shape[1], 4)
         return channels * (taps + (12 if wide else 8))
 
@@ -62,7 +63,6 @@ class ConvBitmap(ConvDsp):
             inner=(*head, "unpack", tile),
             context=replace(lowered.context, packed=True),
             scratch=lowered.scratch + self.dense_bytes(site),
-            encoding="bitmap",
         )
 
     def lower_row(self, site: Site) -> Lowered | None:

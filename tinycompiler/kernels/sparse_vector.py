@@ -4,10 +4,7 @@ As kernels/conv_vector.py, but one output channel at a time: channels share no t
 it lies, as bytes (deltas) or words (blocks).
 """
 
-from dataclasses import replace
 from typing import ClassVar
-
-import numpy as np
 
 from tinycompiler.kernels.base import Lowered, Site, round_up
 from tinycompiler.kernels.conv_vector import VectorKernel, vector_why_not
@@ -34,10 +31,11 @@ class SparseVector(VectorKernel):
             return why
         if len(weights) < 2:
             return "there is one output channel; two or more are supported"
-        least = self._scratch(weights.shape[1])
-        if site.limit is not None and least > site.limit:
-            return f"a copy of its taps takes {least:,} bytes of scratch, and the arena's budget leaves {site.limit:,}"
-        return self.form.why_not(weights) or numbers_why_not(requantization(site, weights, clamp_of(site.op)))
+        return (
+            site.no_room("a copy of its taps takes", self._scratch(weights.shape[1]))
+            or self.form.why_not(weights)
+            or numbers_why_not(requantization(site, weights, clamp_of(site.op)))
+        )
 
     def multiplications(self, site: Site) -> int:
         return self.form.steps(flat_weights(site)).weights.size
@@ -47,19 +45,13 @@ class SparseVector(VectorKernel):
         return round_up(taps, 4) if taps % self.word else 0
 
     def variant(self, r: Requantization) -> str:
-        return f"{self.form.name}_{r.kind}" + "_wide" * is_wide(r)
+        return f"{self.form.name}_{r.kind}" + "_wide" * r.wide
 
     def lower(self, site: Site) -> Lowered:
-        lowered = self.lower_with(site, "sparse_vector", self.word, self._scratch(flat_weights(site).shape[1]))
-        return replace(lowered, encoding=self.form.encoding)
+        return self.lower_with(site, "sparse_vector", self.word, self._scratch(flat_weights(site).shape[1]))
 
     def pack(self, weights: Ints, r: Requantization, zero_point: int, clamp: Clamp) -> Array:
-        return self.form.pack(weights, r, zero_point, clamp, wide=is_wide(r))
-
-
-def is_wide(r: Requantization) -> bool:
-    """Whether a bias does not share its word with the shift."""
-    return bool((np.abs(r.bias[~r.constant]) >= 2**23).any())
+        return self.form.pack(weights, r, zero_point, clamp, wide=r.wide)
 
 
 class VectorBlocks(SparseVector):
@@ -67,6 +59,7 @@ class VectorBlocks(SparseVector):
 
     name = "conv_2d_s8_vector_blocks"
     form = Blocks(anywhere=True)
+    encoding = form.encoding
     word = 4
 
 
@@ -75,4 +68,5 @@ class VectorDeltas(SparseVector):
 
     name = "conv_2d_s8_vector_deltas"
     form = Deltas(1)
+    encoding = form.encoding
     word = 1

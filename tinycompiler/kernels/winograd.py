@@ -11,7 +11,7 @@ each in place of one, so this is for boards with flash to spare. The transform o
 for every ten but no more cycles, since what unpacks them is not loaded.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -155,6 +155,7 @@ class ConvWinogradPaired(WinogradKernel):
     name = "conv_3x3_s4_winograd"
     products = "paired"
     rival = True
+    encoding = "bytes, transformed"
 
     def why_not(self, site: Site) -> str | None:
         why = super().why_not(site)
@@ -166,9 +167,6 @@ class ConvWinogradPaired(WinogradKernel):
         if places.sum(axis=2).max(initial=0) * MOST_PATCH >= 2**23:
             return "some sum can reach 2^23, where two channels share a word"
         return None
-
-    def lower(self, site: Site) -> Lowered:
-        return replace(super().lower(site), encoding="bytes, transformed")
 
     def halves(self, places: Ints) -> Ints:
         return places[:, 0] + 256 * places[:, 1]
